@@ -1,0 +1,79 @@
+/**
+ * The files of a partition's folder as a crash may have left them, brought in order before the log is opened.
+ */
+
+import { joinPath } from "../platform/files.ts";
+import type { FileSystem } from "../platform/file_system.ts";
+import type { SegmentFileName } from "../segment/segment_file_name.ts";
+import { parseSegmentFileName } from "../segment/segment_file_name.ts";
+
+/** A file of a segment that lies in the folder. */
+interface FoundFile extends SegmentFileName {
+  readonly path: string;
+}
+
+/**
+ * Finishes or undoes what was under way in a folder, and lists its segments.
+ *
+ * Files about to be removed are removed. A compaction that had not begun to swap its files in is dropped; one that had is
+ * completed. Indexes without a log are removed (KAFKA-FORMAT section 4.6, passes 0 to 4).
+ *
+ * @param fs Where the folder is.
+ * @param folder The partition's folder.
+ * @returns The base offsets of the segments, rising.
+ */
+export function settleLogFolder(fs: FileSystem, folder: string): number[] {
+  let files = foundFiles(fs, folder);
+  for (const file of files) {
+    if (file.suffix === "deleted") fs.remove(file.path);
+  }
+  files = files.filter((file) => file.suffix !== "deleted");
+  files = settleSwaps(fs, files);
+  const bases = new Set(files.filter((file) => file.kind === "log").map((file) => file.baseOffset));
+  for (const { kind, baseOffset, path } of files) {
+    const isIndex = kind === "index" || kind === "timeindex" || kind === "txnindex";
+    if (isIndex && !bases.has(baseOffset)) fs.remove(path);
+  }
+  return [...bases].sort((a, b) => a - b);
+}
+
+function foundFiles(fs: FileSystem, folder: string): FoundFile[] {
+  const files: FoundFile[] = [];
+  for (const { name, isFolder } of fs.list(folder)) {
+    const parsed = isFolder ? undefined : parseSegmentFileName(name);
+    if (parsed !== undefined) files.push({ ...parsed, path: joinPath(folder, name) });
+  }
+  return files;
+}
+
+function settleSwaps(fs: FileSystem, files: FoundFile[]): FoundFile[] {
+  // Files are swapped in from the last to the first, so a `.cleaned` one shows that those behind it are not complete.
+  const cleaned = files.filter((file) => file.suffix === "cleaned");
+  const firstCleaned = Math.min(Infinity, ...cleaned.map((file) => file.baseOffset));
+  const isDropped = (file: FoundFile): boolean =>
+    file.suffix === "cleaned" || (file.suffix === "swap" && file.baseOffset >= firstCleaned);
+  for (const file of files.filter(isDropped)) fs.remove(file.path);
+
+  const kept = files.filter((file) => !isDropped(file));
+  const swaps = kept.filter((file) => file.suffix === "swap");
+  if (swaps.length === 0) return kept;
+  // What a swapped segment replaces are the files from its base up to that of the next segment that stays.
+  const swapBases = new Set(swaps.map((file) => file.baseOffset));
+  const firstSwap = Math.min(...swapBases);
+  const lastSwap = Math.max(...swapBases);
+  const result: FoundFile[] = [];
+  for (const file of kept) {
+    if (file.suffix === "swap") {
+      const path = file.path.slice(0, -".swap".length);
+      fs.rename(file.path, path);
+      result.push({ ...file, suffix: "", path });
+    } else if (file.baseOffset >= firstSwap && file.baseOffset <= lastSwap) {
+      // A swap of the same name has been or will be renamed over it.
+      const isReplaced = swaps.some((swap) => swap.path === `${file.path}.swap`);
+      if (!isReplaced) fs.remove(file.path);
+    } else {
+      result.push(file);
+    }
+  }
+  return result;
+}

@@ -1,0 +1,198 @@
+/**
+ * Opens the log of a partition, and recovers it if it was not closed.
+ *
+ * After a clean shutdown nothing is read but the end of the last segment. After anything else every batch from the recovery point on is
+ * verified:
+ *
+ * | found behind the last good batch | what is done                                                       |
+ * | -------------------------------- | ------------------------------------------------------------------ |
+ * | nothing                          | nothing                                                            |
+ * | bytes, and a good batch later    | the bytes stay and are a gap; the log goes on behind it            |
+ * | bytes, and a segment later       | the bytes stay and are a gap; the log goes on with that segment    |
+ * | bytes, and nothing later         | a torn tail: the bytes are put aside in a file `.torn` and cut off |
+ */
+
+import { OttlaError } from "../errors.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { FilePool } from "../platform/file_pool.ts";
+import { handleOf, pinFile, unpinFile } from "../platform/file_pool.ts";
+import { joinPath } from "../platform/files.ts";
+import type { BatchSource } from "../record/batch_view.ts";
+import type { Segment } from "../segment/segment.ts";
+import { removeSegmentFiles, truncateSegment } from "../segment/segment.ts";
+import { tornSuffix } from "../segment/segment_file_name.ts";
+import type { Gap, ScanResult } from "../segment/segment_load.ts";
+import { createSegment, openLastSegment, openSealedSegment, sealSegment } from "../segment/segment_load.ts";
+import { readEpochCheckpoint } from "./checkpoint_file.ts";
+import { groupCommit } from "./group_commit.ts";
+import { leaderEpochCache } from "./leader_epoch_cache.ts";
+import type { Log, LogConfig } from "./log.ts";
+import { advanceHighWatermark, poisonLog, syncLog } from "./log.ts";
+import { settleLogFolder } from "./log_folder.ts";
+
+/** What to open. */
+export interface LogPlace {
+  readonly pool: FilePool;
+  readonly clock: Clock;
+  /** The partition's folder, which exists. */
+  readonly folder: string;
+  readonly source: BatchSource;
+  readonly config: LogConfig;
+  readonly leaderEpoch: number;
+  /** Everything below it is on disk; Infinity after a clean shutdown. */
+  readonly recoveryPoint: number;
+  /** The first offset that can be read, as it was last recorded. */
+  readonly startOffset: number;
+}
+
+/** A log and what its recovery had to do. */
+export interface OpenedLog {
+  readonly log: Log;
+  /** How many bytes were verified. */
+  readonly scannedBytes: number;
+  /** How many bytes were cut from a torn end and put aside. */
+  readonly tornBytes: number;
+}
+
+const copyBytes = 1024 * 1024;
+
+/**
+ * Opens the log of a partition.
+ *
+ * @param place What to open.
+ * @returns The log and what was done to it.
+ * @throws OttlaError `KAFKA_STORAGE_ERROR` if its files cannot be read.
+ */
+export function openLog(place: LogPlace): OpenedLog {
+  const bases = settleLogFolder(place.pool.fs, place.folder);
+  const segments: Segment[] = [];
+  const gaps: Gap[] = [];
+  let scannedBytes = 0;
+  let tornBytes = 0;
+  for (const [index, baseOffset] of bases.entries()) {
+    const nextBase = bases[index + 1];
+    const now = place.clock.now();
+    if (nextBase !== undefined && nextBase <= place.recoveryPoint) {
+      segments.push(openSealedSegment(place, baseOffset, nextBase, now));
+      continue;
+    }
+    const trustedOffset = place.recoveryPoint;
+    const { segment, result } = openLastSegment(place, baseOffset, place.config, now, trustedOffset);
+    gaps.push(...result.gaps);
+    if (nextBase !== undefined) closeRecovered(segment, result, nextBase, place.config, gaps);
+    else if (result.reason !== "end") tornBytes = cutTornTail(place, segment);
+    if (trustedOffset !== Infinity) {
+      scannedBytes += segment.sizeBytes;
+      syncRecovered(place, segment);
+    }
+    segments.push(segment);
+  }
+  startAt(place, segments);
+  return { log: newLog(place, segments, gaps), scannedBytes, tornBytes };
+}
+
+/** Drops what lies below the start, and begins a segment where there is none. */
+function startAt(place: LogPlace, segments: Segment[]): void {
+  const { pool, startOffset } = place;
+  const last = segments.at(-1);
+  if (last !== undefined && last.endOffset >= startOffset) return;
+  // A start behind the end: what was deleted on request is all there was, and its offsets are not given out again.
+  for (const segment of segments.splice(0)) removeSegmentFiles(segment);
+  segments.push(createSegment(place, startOffset, place.config, place.clock.now()));
+  pool.fs.syncFolder(place.folder);
+}
+
+function newLog(place: LogPlace, segments: Segment[], gaps: Gap[]): Log {
+  const { pool, folder } = place;
+  const endOffset = segments.at(-1)!.endOffset;
+  const epochs = readEpochCheckpoint(pool.fs, joinPath(folder, "leader-epoch-checkpoint"));
+  const log: Log = {
+    pool,
+    clock: place.clock,
+    folder,
+    source: place.source,
+    config: place.config,
+    segments,
+    startOffset: Math.max(place.startOffset, segments[0]!.baseOffset),
+    endOffset,
+    highWatermark: endOffset,
+    leaderEpoch: place.leaderEpoch,
+    epochs: leaderEpochCache(epochs.filter((entry) => entry.startOffset < endOffset)),
+    commit: groupCommit(
+      endOffset,
+      () => syncLog(log),
+      () => advanceHighWatermark(log),
+      (cause) => poisonLog(log, cause),
+    ),
+    accepted: { chunks: [], sizeBytes: 0, isWriteDue: false },
+    unsynced: [],
+    watchers: new Set(),
+    doomed: [],
+    gaps,
+    lastSyncMs: place.clock.now(),
+    isClosed: false,
+  };
+  return log;
+}
+
+/** A segment with a successor ends where that begins, whatever its last bytes are. */
+function closeRecovered(
+  segment: Segment,
+  result: ScanResult,
+  nextBase: number,
+  config: LogConfig,
+  gaps: Gap[],
+): void {
+  sealSegment(segment, config);
+  const logBytes = segment.pool.fs.sizeOf(handleOf(segment.pool, segment.log));
+  if (result.reason !== "end") {
+    gaps.push({
+      startOffset: segment.endOffset,
+      endOffset: nextBase,
+      startPosition: segment.sizeBytes,
+      endPosition: logBytes,
+      segmentBaseOffset: segment.baseOffset,
+    });
+  }
+  segment.sizeBytes = logBytes;
+  segment.endOffset = nextBase;
+}
+
+/** Puts what follows the last good batch aside and cuts it off. */
+function cutTornTail(place: LogPlace, segment: Segment): number {
+  const { fs } = place.pool;
+  const position = segment.sizeBytes;
+  const source = pinFile(place.pool, segment.log);
+  try {
+    const count = fs.sizeOf(source) - position;
+    const name = `${String(segment.baseOffset).padStart(20, "0")}-${position}${tornSuffix}`;
+    const target = fs.open(joinPath(place.folder, name), "create");
+    try {
+      const buffer = new Uint8Array(Math.min(copyBytes, count));
+      for (let done = 0; done < count;) {
+        const read = fs.read(source, buffer.subarray(0, count - done), position + done);
+        fs.write(target, buffer.subarray(0, read), done);
+        done += read;
+      }
+      fs.syncDataNow(target);
+    } finally {
+      fs.close(target);
+    }
+    fs.syncFolder(place.folder);
+    truncateSegment(segment, segment.indexes!, position, segment.endOffset);
+    return count;
+  } catch (cause) {
+    throw new OttlaError(
+      "KAFKA_STORAGE_ERROR",
+      `Cannot put the torn end of ${segment.log.path} aside, which begins at position ${position}`,
+      { cause, details: { position } },
+    );
+  } finally {
+    unpinFile(segment.log);
+  }
+}
+
+/** What readers will be shown must not be lost to a power cut that comes after the recovery. */
+function syncRecovered(place: LogPlace, segment: Segment): void {
+  place.pool.fs.syncDataNow(handleOf(place.pool, segment.log));
+}

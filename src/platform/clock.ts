@@ -1,0 +1,38 @@
+/** Time: injected everywhere, so that tests and simulations decide what time it is. */
+
+import { clearTimeout, setTimeout } from "node:timers";
+
+/** A running timer; only the clock that gave it knows what is in it. */
+export type Timer = unknown;
+
+/** A source of time and timers. */
+export interface Clock {
+  /** Milliseconds since the Unix epoch, a whole number. */
+  now(): number;
+  /**
+   * Calls back once after a delay. Such a timer never keeps the process alive.
+   *
+   * @param callback What to call.
+   * @param delayMs After how many milliseconds.
+   */
+  startTimer(callback: () => void, delayMs: number): Timer;
+  /** Stops a timer; stopping it twice is fine. */
+  stopTimer(timer: Timer): void;
+}
+
+/**
+ * The clock of this machine.
+ *
+ * @returns A clock over `Date.now` and `setTimeout`.
+ */
+export function systemClock(): Clock {
+  return {
+    now: Date.now,
+    startTimer(callback, delayMs) {
+      const timer = setTimeout(callback, delayMs);
+      timer.unref();
+      return timer;
+    },
+    stopTimer: (timer) => clearTimeout(timer as NodeJS.Timeout),
+  };
+}

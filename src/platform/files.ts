@@ -1,0 +1,81 @@
+/** Whole small files: read at once, replaced so that a crash leaves the old content or the new. */
+
+import type { FileSystem } from "./file_system.ts";
+import { hasErrorCode } from "./file_system.ts";
+
+/**
+ * Reads a file from beginning to end.
+ *
+ * @param fs Where the file is.
+ * @param path Its path.
+ * @param sizeBytesMax The file is refused with a `RangeError` if it is larger.
+ * @returns Its bytes, or undefined if there is no such file.
+ */
+export function readFile(
+  fs: FileSystem,
+  path: string,
+  sizeBytesMax: number = 2 ** 30,
+): Uint8Array | undefined {
+  let file;
+  try {
+    file = fs.open(path, "read");
+  } catch (error) {
+    if (hasErrorCode(error, "ENOENT")) return undefined;
+    throw error;
+  }
+  try {
+    const sizeBytes = fs.sizeOf(file);
+    if (sizeBytes > sizeBytesMax) {
+      throw new RangeError(
+        `Cannot read ${path}: it has ${sizeBytes} bytes, at most ${sizeBytesMax} were expected`,
+      );
+    }
+    const bytes = new Uint8Array(sizeBytes);
+    return bytes.subarray(0, fs.read(file, bytes, 0));
+  } finally {
+    fs.close(file);
+  }
+}
+
+/**
+ * Replaces a file: written under the name with `.tmp` behind it, synced, renamed, and the folder synced.
+ *
+ * @param fs Where the file is.
+ * @param path Its path.
+ * @param bytes All of its new content.
+ */
+export function replaceFile(fs: FileSystem, path: string, bytes: Uint8Array): void {
+  const temporary = `${path}.tmp`;
+  const file = fs.open(temporary, "create");
+  try {
+    fs.truncate(file, 0);
+    fs.write(file, bytes, 0);
+    fs.syncDataNow(file);
+  } finally {
+    fs.close(file);
+  }
+  fs.rename(temporary, path);
+  fs.syncFolder(folderOf(path));
+}
+
+/**
+ * The folder that a path lies in.
+ *
+ * @param path A path with `/` or, on Windows, `\` between its parts.
+ * @returns The path of the folder, without the separator.
+ */
+export function folderOf(path: string): string {
+  const end = Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\"));
+  return end <= 0 ? (end === 0 ? "/" : ".") : path.slice(0, end);
+}
+
+/**
+ * Joins a folder and a name in it.
+ *
+ * @param folder The folder's path.
+ * @param name The name.
+ * @returns The path of that name.
+ */
+export function joinPath(folder: string, name: string): string {
+  return folder.endsWith("/") ? folder + name : `${folder}/${name}`;
+}

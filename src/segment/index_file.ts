@@ -1,0 +1,145 @@
+/**
+ * The files of the two indexes of a segment: loaded with suspicion, saved as far as they have grown.
+ *
+ * While a segment is active its index files are preallocated with zeros behind their entries; once it is sealed
+ * or cleanly closed they end with their last entry, as Kafka wants them.
+ */
+
+import type { FileHandle } from "../platform/file_system.ts";
+import { hasErrorCode } from "../platform/file_system.ts";
+import { joinPath } from "../platform/files.ts";
+import { OttlaError } from "../errors.ts";
+import {
+  decodeOffsetEntries,
+  encodeOffsetEntries,
+  offsetEntryBytes,
+  offsetIndex,
+} from "./offset_index.ts";
+import type { Segment, SegmentIndexes } from "./segment.ts";
+import { segmentFileName } from "./segment_file_name.ts";
+import { decodeTimeEntries, encodeTimeEntries, timeEntryBytes, timeIndex } from "./time_index.ts";
+
+/** How much is read at once: a whole number of entries of either size. */
+const chunkBytes = 24 * 4096;
+
+/**
+ * Indexes without entries.
+ *
+ * @param segment Whose indexes they are.
+ * @param segmentIndexBytes How large each file may become.
+ * @returns The indexes.
+ */
+export function emptyIndexes(segment: Segment, segmentIndexBytes: number): SegmentIndexes {
+  return {
+    offset: offsetIndex(segment.baseOffset, segmentIndexBytes),
+    time: timeIndex(segment.baseOffset, segmentIndexBytes),
+    offsetEntriesSaved: 0,
+    timeEntriesSaved: 0,
+  };
+}
+
+/**
+ * Reads what the index files hold, as far as it can be true.
+ *
+ * @param segment Whose indexes they are.
+ * @param segmentIndexBytes How large each file may become.
+ * @param logBytes The size of the log file.
+ * @param endOffset Entries from this offset on are not taken.
+ * @returns The indexes; without entries where a file is missing or cannot be an index.
+ */
+export function readIndexFiles(
+  segment: Segment,
+  segmentIndexBytes: number,
+  logBytes: number,
+  endOffset: number,
+): SegmentIndexes {
+  const indexes = emptyIndexes(segment, Math.max(segmentIndexBytes, segmentIndexBytesRead));
+  readEntries(segment, "index", (bytes) => decodeOffsetEntries(indexes.offset, bytes, logBytes));
+  readEntries(segment, "timeindex", (bytes) => decodeTimeEntries(indexes.time, bytes, endOffset));
+  indexes.offsetEntriesSaved = indexes.offset.count;
+  indexes.timeEntriesSaved = indexes.time.count;
+  return indexes;
+}
+
+/**
+ * Writes the entries that are not in the files yet.
+ *
+ * @param segment Whose indexes they are.
+ * @param indexes Its indexes.
+ * @param sizeBytes How large to leave the files: preallocated, or undefined to end them with their last entry.
+ */
+export function saveIndexFiles(
+  segment: Segment,
+  indexes: SegmentIndexes,
+  sizeBytes: number | undefined,
+): void {
+  const { offset, time } = indexes;
+  writeEntries(
+    segment,
+    "index",
+    indexes.offsetEntriesSaved * offsetEntryBytes,
+    encodeOffsetEntries(offset, indexes.offsetEntriesSaved),
+    sizeBytes && sizeBytes - sizeBytes % offsetEntryBytes,
+  );
+  writeEntries(
+    segment,
+    "timeindex",
+    indexes.timeEntriesSaved * timeEntryBytes,
+    encodeTimeEntries(time, indexes.timeEntriesSaved),
+    sizeBytes && sizeBytes - sizeBytes % timeEntryBytes,
+  );
+  indexes.offsetEntriesSaved = offset.count;
+  indexes.timeEntriesSaved = time.count;
+}
+
+/** A segment that another configuration filled may have larger indexes than ours. */
+const segmentIndexBytesRead = 10 * 1024 * 1024;
+
+function readEntries(
+  segment: Segment,
+  kind: "index" | "timeindex",
+  decode: (bytes: Uint8Array) => boolean,
+): void {
+  const { fs } = segment.pool;
+  let file: FileHandle;
+  try {
+    file = fs.open(joinPath(segment.folder, segmentFileName(segment.baseOffset, kind)), "read");
+  } catch (error) {
+    if (hasErrorCode(error, "ENOENT")) return;
+    throw error;
+  }
+  try {
+    const sizeBytes = fs.sizeOf(file);
+    const chunk = new Uint8Array(Math.min(chunkBytes, sizeBytes));
+    for (let position = 0; position < sizeBytes;) {
+      const count = fs.read(file, chunk, position);
+      if (count === 0 || !decode(chunk.subarray(0, count))) return;
+      position += count;
+    }
+  } catch (error) {
+    // Bytes that are no index are no loss: the log tells all that an index knows.
+    if (!(error instanceof OttlaError)) throw error;
+  } finally {
+    fs.close(file);
+  }
+}
+
+function writeEntries(
+  segment: Segment,
+  kind: "index" | "timeindex",
+  position: number,
+  entries: Uint8Array,
+  sizeBytes: number | undefined,
+): void {
+  const { fs } = segment.pool;
+  const path = joinPath(segment.folder, segmentFileName(segment.baseOffset, kind));
+  const file = fs.open(path, "create");
+  try {
+    // Whatever stood behind the entries is no longer true.
+    fs.truncate(file, position);
+    if (entries.length > 0) fs.write(file, entries, position);
+    if (sizeBytes !== undefined) fs.truncate(file, Math.max(sizeBytes, position + entries.length));
+  } finally {
+    fs.close(file);
+  }
+}

@@ -1,0 +1,34 @@
+/**
+ * Kafka as the judge of what ottla writes and reads: `npm run test:interop`.
+ *
+ * Needs Java 17 and Maven, which fetches Kafka's own tools once; without them it says so and ends well.
+ * Everything stays on the loopback interface and in scratch folders (kept for a look if OTTLA_INTEROP_KEEP
+ * is set).
+ */
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import process from "node:process";
+import type { Checks } from "./check.ts";
+import { checkJudge } from "./judge_checks.ts";
+import { findKafka, withScratchFolder } from "./project.ts";
+import type { Kafka } from "./kafka_tools.ts";
+
+async function main(): Promise<number> {
+  const kafka = await findKafka();
+  if (typeof kafka === "string") {
+    console.log(`interoperability with Kafka: skipped, ${kafka}`);
+    return 0;
+  }
+  const checks: Checks = { passedCount: 0, failedCount: 0 };
+  await withScratchFolder((scratch) => runChecks(checks, kafka, scratch));
+  console.log(`${checks.passedCount} passed, ${checks.failedCount} failed`);
+  return checks.failedCount === 0 ? 0 : 1;
+}
+
+async function runChecks(checks: Checks, kafka: Kafka, scratch: string): Promise<void> {
+  const judged = join(scratch, "judge");
+  await mkdir(judged);
+  await checkJudge(checks, kafka, judged);
+}
+
+process.exitCode = await main();
