@@ -1,6 +1,7 @@
 /**
- * Kafka's UUID as text: 16 bytes, big-endian, in base64 for URLs without padding, 22 characters. The text is
- * what the rest of ottla holds: it is what Kafka's tools print, and two ids are equal when their texts are.
+ * Kafka's UUID as text: 16 bytes, big-endian, in base64 for URLs without padding, 22 characters.
+ * The text is what the rest of ottla holds: it is what Kafka's tools print, and two ids are equal
+ * when their texts are.
  */
 
 import { Buffer } from "node:buffer";
@@ -53,7 +54,8 @@ export function bytesOfUuid(uuid: string): Uint8Array {
 }
 
 /**
- * Gives a UUID as 32 hexadecimal digits, as it stands in the name of a partition folder being deleted.
+ * Gives a UUID as 32 hexadecimal digits, as it stands in the name of a partition folder being
+ * deleted.
  *
  * @param uuid 22 characters.
  * @returns 32 characters of `0-9a-f`.

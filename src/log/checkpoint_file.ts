@@ -1,10 +1,10 @@
 /**
- * Kafka's text checkpoint files (KAFKA-FORMAT.md, section 2.5): a line with the version 0, a line with the
- * number of entries, then one entry a line. An offset file has `topic partition offset`, the file of leader
- * epochs has `epoch startOffset`. A file that is absent or empty has no entries.
+ * Kafka's text checkpoint files (KAFKA-FORMAT.md, section 2.5): a line with the version 0, a line
+ * with the number of entries, then one entry a line. An offset file has `topic partition offset`,
+ * the file of leader epochs has `epoch startOffset`. A file that is absent or empty has no entries.
  *
- * Files are replaced as a whole, so a crash leaves the old one or the new one. What they say can always be
- * found out from the logs, so a caller may take a fault here for "no entries".
+ * Files are replaced as a whole, so a crash leaves the old one or the new one. What they say can
+ * always be found out from the logs, so a caller may take a fault here for "no entries".
  */
 
 import { OttlaError } from "../errors.ts";
@@ -151,7 +151,7 @@ export function printEpochCheckpoint(entries: readonly EpochEntry[]): Uint8Array
   return printCheckpoint(entries.map((entry) => `${entry.epoch} ${entry.startOffset}`));
 }
 
-/** Parses the frame that all checkpoints share; a RangeError of `parseEntry` becomes the fault of its line. */
+/** Parses the frame that all checkpoints share; a RangeError of `parseEntry` is the line's. */
 function parseCheckpoint<Entry>(
   bytes: Uint8Array,
   path: string,

@@ -1,6 +1,7 @@
 /**
- * Which leader epoch began at which offset of one partition (KAFKA-FORMAT.md, section 4.9). Pure data: whoever
- * changes it writes the `leader-epoch-checkpoint` file when a function here answers that something changed.
+ * Which leader epoch began at which offset of one partition (KAFKA-FORMAT.md, section 4.9). Pure
+ * data: whoever changes it writes the `leader-epoch-checkpoint` file when a function here answers
+ * that something changed.
  */
 
 /** One epoch and the first offset that was written in it. */
@@ -36,7 +37,8 @@ export function leaderEpochCache(entries: Iterable<EpochEntry> = []): LeaderEpoc
 }
 
 /**
- * Notes that an epoch began at an offset. Entries that contradict it, by epoch or by offset, are dropped.
+ * Notes that an epoch began at an offset. Entries that contradict it, by epoch or by offset, are
+ * dropped.
  *
  * @param cache The partition's epochs.
  * @param epoch The leader epoch, 0 or more.
@@ -77,8 +79,9 @@ export function findLatestEpoch(cache: LeaderEpochCache): number | undefined {
  * @param cache The partition's epochs.
  * @param epoch The epoch asked for.
  * @param logEndOffset Where the newest epoch ends so far.
- * @returns The largest known epoch that is not above the one asked for, and the offset where the next began; the
- *   epoch itself and the first offset if it is below all; -1 and -1 if it is -1 or above all.
+ * @returns The largest known epoch that is not above the one asked for, and the offset where the
+ *   next began; the epoch itself and the first offset if it is below all; -1 and -1 if it is -1 or
+ *   above all.
  */
 export function endOffsetForEpoch(
   cache: LeaderEpochCache,

@@ -57,7 +57,7 @@ export interface Log {
   /** Readers see what is below. */
   highWatermark: number;
   /** What batches are stamped with. */
-  readonly leaderEpoch: number;
+  leaderEpoch: number;
   readonly epochs: LeaderEpochCache;
   readonly commit: GroupCommit;
   /** Accepted and not written yet, in the order of their offsets. */
@@ -188,7 +188,9 @@ export function syncLog(log: Log): { endOffset: number; done: Promise<void> } {
   const done = Promise.all(syncs).then(() => {
     log.lastSyncMs = log.clock.now();
     const isSynced = (segment: Segment): boolean => segment.endOffset <= endOffset;
-    const kept = log.unsynced.filter((segment) => !segments.includes(segment) || !isSynced(segment));
+    const kept = log.unsynced.filter((segment) =>
+      !segments.includes(segment) || !isSynced(segment)
+    );
     log.unsynced.splice(0, log.unsynced.length, ...kept);
   });
   return { endOffset, done };
@@ -288,7 +290,9 @@ export function poisonLog(log: Log, cause: unknown): OttlaError {
   const { syncedOffset } = log.commit;
   const failure = new OttlaError(
     "KAFKA_STORAGE_ERROR",
-    `Cannot use ${nameOfLog(log)}: syncing it failed, so records from offset ${syncedOffset} on may ` +
+    `Cannot use ${
+      nameOfLog(log)
+    }: syncing it failed, so records from offset ${syncedOffset} on may ` +
       `not be on disk; open the store again to go on from what is`,
     { cause, details: { ...log.source, syncedOffset } },
   );

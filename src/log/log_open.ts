@@ -22,7 +22,12 @@ import type { Segment } from "../segment/segment.ts";
 import { removeSegmentFiles, truncateSegment } from "../segment/segment.ts";
 import { tornSuffix } from "../segment/segment_file_name.ts";
 import type { Gap, ScanResult } from "../segment/segment_load.ts";
-import { createSegment, openLastSegment, openSealedSegment, sealSegment } from "../segment/segment_load.ts";
+import {
+  createSegment,
+  openLastSegment,
+  openSealedSegment,
+  sealSegment,
+} from "../segment/segment_load.ts";
 import { readEpochCheckpoint } from "./checkpoint_file.ts";
 import { groupCommit } from "./group_commit.ts";
 import { leaderEpochCache } from "./leader_epoch_cache.ts";
@@ -77,7 +82,13 @@ export function openLog(place: LogPlace): OpenedLog {
       continue;
     }
     const trustedOffset = place.recoveryPoint;
-    const { segment, result } = openLastSegment(place, baseOffset, place.config, now, trustedOffset);
+    const { segment, result } = openLastSegment(
+      place,
+      baseOffset,
+      place.config,
+      now,
+      trustedOffset,
+    );
     gaps.push(...result.gaps);
     if (nextBase !== undefined) closeRecovered(segment, result, nextBase, place.config, gaps);
     else if (result.reason !== "end") tornBytes = cutTornTail(place, segment);

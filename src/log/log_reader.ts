@@ -202,7 +202,9 @@ function checkOffset(log: Log, offset: number): void {
   if (offset >= startOffset && offset <= endOffset) return;
   throw new OttlaError(
     "OFFSET_OUT_OF_RANGE",
-    `Cannot read offset ${offset} of ${nameOfLog(log)}: the log has offsets from ${startOffset} to ` +
+    `Cannot read offset ${offset} of ${
+      nameOfLog(log)
+    }: the log has offsets from ${startOffset} to ` +
       `${endOffset}`,
     { details: { ...source, offset, startOffset, endOffset } },
   );
@@ -300,7 +302,9 @@ function skipDamage(cursor: LogCursor, reason: string): OttlaError {
   }
   return new OttlaError(
     "CORRUPT_MESSAGE",
-    `Cannot read offsets ${startOffset} to ${cursor.offset - 1} of ${nameOfLog(log)}: the batch at ` +
+    `Cannot read offsets ${startOffset} to ${cursor.offset - 1} of ${
+      nameOfLog(log)
+    }: the batch at ` +
       `position ${position} of ${segment.log.path} is damaged, ${reason}`,
     { details: { ...log.source, startOffset, endOffset: cursor.offset, position } },
   );

@@ -1,6 +1,6 @@
 /**
- * `partition.metadata`: the topic id that a partition's folder belongs to (KAFKA-FORMAT.md, section 2.6). Two
- * lines, the second without a newline. It is written before the first record is.
+ * `partition.metadata`: the topic id that a partition's folder belongs to (KAFKA-FORMAT.md, section
+ * 2.6). Two lines, the second without a newline. It is written before the first record is.
  */
 
 import { findUuid, zeroUuid } from "../bytes/uuid.ts";
@@ -26,12 +26,14 @@ export function findTopicIdOfFolder(fs: FileSystem, folder: string): string | un
 }
 
 /**
- * Makes sure that a partition's folder belongs to a topic: writes the file if there is none, durably.
+ * Makes sure that a partition's folder belongs to a topic: writes the file if there is none,
+ * durably.
  *
  * @param fs Where the folder is.
  * @param folder The partition's folder.
  * @param topicId The topic id, 22 characters.
- * @throws {OttlaError} INCONSISTENT_TOPIC_ID if the folder belongs to another topic; nothing is changed.
+ * @throws {OttlaError} INCONSISTENT_TOPIC_ID if the folder belongs to another topic; nothing is
+ *   changed.
  */
 export function recordTopicIdOfFolder(
   fs: FileSystem,

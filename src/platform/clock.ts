@@ -1,6 +1,6 @@
 /** Time: injected everywhere, so that tests and simulations decide what time it is. */
 
-import { clearTimeout, setTimeout } from "node:timers";
+import { clearTimeout, setImmediate, setTimeout } from "node:timers";
 
 /** A running timer; only the clock that gave it knows what is in it. */
 export type Timer = unknown;
@@ -35,4 +35,15 @@ export function systemClock(): Clock {
     },
     stopTimer: (timer) => clearTimeout(timer as NodeJS.Timeout),
   };
+}
+
+/**
+ * Lets the event loop do what else there is to do.
+ *
+ * @returns Resolves in a later turn of the event loop.
+ */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 }

@@ -51,16 +51,16 @@ export interface BatchBuilder {
 export interface BatchOptions {
   /** The offset of the first record. */
   readonly baseOffset: number;
-  readonly partitionLeaderEpoch?: number;
-  readonly compression?: Compression;
-  readonly compressionLevel?: number;
+  readonly partitionLeaderEpoch?: number | undefined;
+  readonly compression?: Compression | undefined;
+  readonly compressionLevel?: number | undefined;
   /** The time of appending; then it is the timestamp of every record. */
-  readonly logAppendTime?: number;
-  readonly transactional?: boolean;
-  readonly control?: boolean;
-  readonly producerId?: number;
-  readonly producerEpoch?: number;
-  readonly baseSequence?: number;
+  readonly logAppendTime?: number | undefined;
+  readonly transactional?: boolean | undefined;
+  readonly control?: boolean | undefined;
+  readonly producerId?: number | undefined;
+  readonly producerEpoch?: number | undefined;
+  readonly baseSequence?: number | undefined;
 }
 
 /** Below this length a loop copies bytes faster than `set` (12 bytes: 9 against 26 ns). */
@@ -238,7 +238,11 @@ function attributesOf(compression: Compression, options: BatchOptions): number {
     (options.control === true ? attribute.control : 0);
 }
 
-function compressRecords(builder: BatchBuilder, compression: Compression, level?: number): void {
+function compressRecords(
+  builder: BatchBuilder,
+  compression: Compression,
+  level: number | undefined,
+): void {
   const start = builder.batchStart + batchHeaderBytes;
   const compressed = compress(compression, builder.bytes.subarray(start, builder.position), level);
   builder.position = start;

@@ -14,9 +14,7 @@ import { readZstdFrame, type ZstdFrame } from "./zstd_frame.ts";
 /** What a zstd library does for us. */
 interface ZstdLibrary {
   compress(bytes: Uint8Array, level: number): Uint8Array;
-  /**
-   * Decompresses one frame whose outer form is sound; undefined if more than the limit comes out.
-   */
+  /** Decompresses one frame of sound form; undefined if more than the limit comes out. */
   decompress(bytes: Uint8Array, frame: ZstdFrame, sizeBytesMax: number): Uint8Array | undefined;
 }
 
@@ -35,14 +33,13 @@ const wasmSizeBytesMax = 2 ** 29;
 /** zstd's number for a target that is too small for what comes out. */
 const targetTooSmallCode = -70;
 
-/**
- * The first buffer for a frame of unknown content: this factor of the frame, and not less than
- * this.
- */
+/** The first buffer for a frame of unknown content: this factor of its size, but at least so much. */
 const expansionGuess = 8;
 const unknownSizeBytesMin = 16 * 1024;
 
 let library: ZstdLibrary | undefined = runtimeLibrary();
+/** The package must be initialised once, whoever asks meanwhile. */
+let loading: Promise<ZstdLibrary> | undefined;
 
 /**
  * Makes sure that zstd can be used.
@@ -51,7 +48,9 @@ let library: ZstdLibrary | undefined = runtimeLibrary();
  * @throws OttlaError CODEC_MISSING if neither the runtime nor a package has it.
  */
 export async function loadZstd(): Promise<void> {
-  library ??= await packageLibrary();
+  if (library !== undefined) return;
+  loading ??= packageLibrary();
+  library = await loading;
 }
 
 /**

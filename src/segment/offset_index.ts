@@ -71,7 +71,9 @@ export function appendOffsetEntry(index: OffsetIndex, offset: number, position: 
   }
   const relativeOffset = offset - index.baseOffset;
   if (relativeOffset < 0 || relativeOffset > 0x7fffffff) {
-    throw new RangeError(`Cannot index offset ${offset}: the segment begins at ${index.baseOffset}`);
+    throw new RangeError(
+      `Cannot index offset ${offset}: the segment begins at ${index.baseOffset}`,
+    );
   }
   if (index.count > 0 && offset <= lastIndexedOffset(index)) {
     throw new RangeError(`Cannot index offset ${offset} behind ${lastIndexedOffset(index)}`);

@@ -258,7 +258,9 @@ export function positionForOffset(segment: Segment, config: SegmentConfig, offse
   const file = pinFile(segment.pool, segment.log);
   try {
     const batch = readHeader(segment, file, position);
-    if (batch !== undefined && batch.baseOffset <= offset && batch.baseOffset >= segment.baseOffset) {
+    if (
+      batch !== undefined && batch.baseOffset <= offset && batch.baseOffset >= segment.baseOffset
+    ) {
       return position;
     }
   } finally {

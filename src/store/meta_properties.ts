@@ -1,6 +1,7 @@
 /**
- * `meta.properties`: which cluster and node a log directory belongs to, in the text form of Java's `Properties`
- * (KRAFT-METADATA.md, section 1.1). Version 0, from the time of ZooKeeper, is read; version 1 is written.
+ * `meta.properties`: which cluster and node a log directory belongs to, in the text form of Java's
+ * `Properties` (KRAFT-METADATA.md, section 1.1). Version 0, from the time of ZooKeeper, is read;
+ * version 1 is written.
  */
 
 import { findUuid } from "../bytes/uuid.ts";
@@ -27,7 +28,8 @@ export interface MetaProperties {
  * @param bytes The whole file.
  * @param path Its name, for messages.
  * @returns What it says.
- * @throws {OttlaError} UNSUPPORTED_VERSION for a version above 1, STORE_INVALID if it is not as it should be.
+ * @throws {OttlaError} UNSUPPORTED_VERSION for a version above 1, STORE_INVALID if it is not as it
+ *   should be.
  */
 export function parseMetaProperties(bytes: Uint8Array, path: string): MetaProperties {
   const properties = parseProperties(bytes);
@@ -93,8 +95,8 @@ export function checkMetaProperties(
 }
 
 /**
- * Parses Java's `Properties`: Latin-1, comments, continued lines, escapes, and `=`, `:` or a space between key and
- * value. The last of equal keys wins.
+ * Parses Java's `Properties`: Latin-1, comments, continued lines, escapes, and `=`, `:` or a space
+ * between key and value. The last of equal keys wins.
  */
 function parseProperties(bytes: Uint8Array): Map<string, string> {
   const properties = new Map<string, string>();
@@ -103,7 +105,7 @@ function parseProperties(bytes: Uint8Array): Map<string, string> {
   for (let index = 0; index < lines.length; index += 1) {
     let line = (lines[index] ?? "").replace(/^[ \t\f]+/, "");
     if (line === "" || line.startsWith("#") || line.startsWith("!")) continue;
-    // An odd number of backslashes at the end takes the next line in, without the spaces it begins with.
+    // An odd number of backslashes at the end takes the next line in, but not its first spaces.
     while (/(^|[^\\])(\\\\)*\\$/.test(line) && index + 1 < lines.length) {
       index += 1;
       line = line.slice(0, -1) + (lines[index] ?? "").replace(/^[ \t\f]+/, "");

@@ -1,6 +1,7 @@
 /**
- * The records that make a change: a folder's first ones, a topic created, altered, grown or deleted. Nothing is
- * changed here; whoever asks appends the records to the metadata log, as one batch, and then applies them.
+ * The records that make a change: a folder's first ones, a topic created, altered, grown or
+ * deleted. Nothing is changed here; whoever asks appends the records to the metadata log, as one
+ * batch, and then applies them.
  *
  * One node leads every partition and is its only replica (KRAFT-METADATA.md, section 4.9).
  */
@@ -39,7 +40,8 @@ export interface NewTopic extends ReplicaPlace {
 }
 
 /**
- * Makes the first records of a new folder's metadata log: its features, `metadata.version` before all.
+ * Makes the first records of a new folder's metadata log: its features, `metadata.version` before
+ * all.
  *
  * @returns The records.
  */
@@ -55,8 +57,8 @@ export function initialFeatureRecords(): MetadataRecord[] {
  * @param image What the metadata log says now.
  * @param topic What the topic is to be like.
  * @returns The records.
- * @throws {OttlaError} INVALID_TOPIC_EXCEPTION for a name that is illegal or collides, TOPIC_ALREADY_EXISTS,
- *   INVALID_PARTITIONS.
+ * @throws {OttlaError} INVALID_TOPIC_EXCEPTION for a name that is illegal or collides,
+ *   TOPIC_ALREADY_EXISTS, INVALID_PARTITIONS.
  */
 export function createTopicRecords(image: MetadataImage, topic: NewTopic): MetadataRecord[] {
   const { name, topicId, partitionCount } = topic;
@@ -110,8 +112,8 @@ export function alterConfigRecords(
  * @param partitionCount How many it is to have in all.
  * @param place Who stores the new ones.
  * @returns The records.
- * @throws {OttlaError} UNKNOWN_TOPIC_OR_PARTITION if there is no such topic, INVALID_PARTITIONS if it has as many
- *   already.
+ * @throws {OttlaError} UNKNOWN_TOPIC_OR_PARTITION if there is no such topic, INVALID_PARTITIONS if
+ *   it has as many already.
  */
 export function createPartitionsRecords(
   image: MetadataImage,

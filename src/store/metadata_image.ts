@@ -1,9 +1,9 @@
 /**
- * What the metadata log says: topics, configurations, features, brokers, producer ids. Plain maps and the
- * questions that are put to them; `metadata_replay.ts` alone changes them.
+ * What the metadata log says: topics, configurations, features, brokers, producer ids. Plain maps
+ * and the questions that are put to them; `metadata_replay.ts` alone changes them.
  *
- * Quotas, credentials, access rules, delegation tokens and controllers are not here: they say nothing about
- * topics, and they stay where they are, in the log.
+ * Quotas, credentials, access rules, delegation tokens and controllers are not here: they say
+ * nothing about topics, and they stay where they are, in the log.
  */
 
 import { OttlaError } from "../errors.ts";
@@ -144,7 +144,8 @@ export function topicConfigEntries(
 }
 
 /**
- * Gives the configuration entries that the metadata log holds for a broker: its own over those of all brokers.
+ * Gives the configuration entries that the metadata log holds for a broker: its own over those of
+ * all brokers.
  *
  * @param image The image.
  * @param nodeId The broker's id.

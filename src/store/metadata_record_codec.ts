@@ -1,14 +1,15 @@
 /**
  * Kafka's flexible message encoding, driven by a table of fields (KRAFT-METADATA.md, section 3.1).
  *
- *     message      := field* tagged-fields            fields in the table's order, those of the version
- *     tagged-fields := uvarint count, (uvarint tag, uvarint size, field)*   tags ascending, defaults left out
- *     string, bytes := uvarint size + 1, bytes         0 stands for null
- *     array         := uvarint count + 1, element*     0 stands for null
+ *     message       := field* tagged-fields          fields of the version, in the table's order
+ *     tagged-fields := uvarint count, tagged-field*  tags ascending, defaults left out
+ *     tagged-field  := uvarint tag, uvarint size, field
+ *     string, bytes := uvarint size + 1, bytes       0 stands for null
+ *     array         := uvarint count + 1, element*   0 stands for null
  *     struct        := message
  *
- * Whatever is wrong with the bytes is a `RangeError`; who calls knows what was being read and says so. Tags that
- * the table does not know are skipped, as Kafka does.
+ * Whatever is wrong with the bytes is a `RangeError`; who calls knows what was being read and says
+ * so. Tags that the table does not know are skipped, as Kafka does.
  */
 
 import { bytesOfUuid, uuidBytes, uuidOfBytes } from "../bytes/uuid.ts";
@@ -41,7 +42,7 @@ import {
 /** The most bytes that a string may have; Kafka refuses a longer one when it reads. */
 const stringBytesMax = 0x7fff;
 
-/** A type without parts. A `uuid` is its text of 22 characters, a 64-bit integer is a safe integer. */
+/** A type without parts: a `uuid` is its text, 22 characters; an `int64` is a safe integer. */
 export type PrimitiveType =
   | "bool"
   | "int8"

@@ -1,6 +1,7 @@
 /**
- * The fields of Kafka's metadata records and control records, version by version: the one table behind their
- * encoder, their decoder and their types (KRAFT-METADATA.md, sections 2.2 and 3.2). Names are Kafka's.
+ * The fields of Kafka's metadata records and control records, version by version: the one table
+ * behind their encoder, their decoder and their types (KRAFT-METADATA.md, sections 2.2 and 3.2).
+ * Names are Kafka's.
  */
 
 import type { Fields } from "./metadata_record_codec.ts";
@@ -217,7 +218,7 @@ const voterIds = {
   }],
 } as const;
 
-/** The control records of the metadata log by name; their leading field "version" is the message's version. */
+/** The control records of the metadata log by name; the version each begins with is not here. */
 export const controlRecordSchemas = {
   LeaderChangeMessage: {
     key: 2,

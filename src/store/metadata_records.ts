@@ -1,10 +1,11 @@
 /**
- * The records of the metadata log, as values and as bytes (KRAFT-METADATA.md, sections 2.2 and 3). A metadata
- * record's bytes are the value of a record in a data batch: frame version, api key, version, fields. A control
- * record's bytes are the key and the value of a record in a control batch.
+ * The records of the metadata log, as values and as bytes (KRAFT-METADATA.md, sections 2.2 and 3).
+ * A metadata record's bytes are the value of a record in a data batch: frame version, api key,
+ * version, fields. A control record's bytes are the key and the value of a record in a control
+ * batch.
  *
- * 64-bit integers are safe integers here, ids are their text of 22 characters. A record that a newer Kafka wrote
- * is refused: to pass over it would be to forget something that the folder says.
+ * 64-bit integers are safe integers here, ids are their text of 22 characters. A record that a
+ * newer Kafka wrote is refused: to pass over it would be to forget something that the folder says.
  */
 
 import { byteReader, readInt16, readUnsignedVarint, remainingBytes } from "../bytes/byte_reader.ts";
@@ -83,8 +84,8 @@ export function encodeMetadataRecord(record: MetadataRecord): Uint8Array {
  *
  * @param value The value of the log record that carries it.
  * @returns The record.
- * @throws {OttlaError} UNSUPPORTED_VERSION if its kind or version is not known, CORRUPT_MESSAGE if its bytes are
- *   too few, too many, or contradict themselves.
+ * @throws {OttlaError} UNSUPPORTED_VERSION if its kind or version is not known, CORRUPT_MESSAGE if
+ *   its bytes are too few, too many, or contradict themselves.
  */
 export function decodeMetadataRecord(value: Uint8Array): MetadataRecord {
   return decode("metadata record", value, (reader) => {
@@ -139,8 +140,8 @@ export function encodeControlRecord(record: ControlRecord): Uint8Array {
  * @param key The key of the log record that carries it.
  * @param value Its value.
  * @returns The record.
- * @throws {OttlaError} UNSUPPORTED_VERSION if its kind or version is not known, CORRUPT_MESSAGE if its bytes are
- *   too few, too many, or contradict themselves.
+ * @throws {OttlaError} UNSUPPORTED_VERSION if its kind or version is not known, CORRUPT_MESSAGE if
+ *   its bytes are too few, too many, or contradict themselves.
  */
 export function decodeControlRecord(key: Uint8Array, value: Uint8Array): ControlRecord {
   const { keyVersion, controlType } = decode("control record key", key, (reader) => {

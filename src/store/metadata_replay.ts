@@ -1,7 +1,8 @@
 /**
- * Replaying the metadata log: what each of its records does to the image, and the rules that Kafka's controller
- * holds a log to (KRAFT-METADATA.md, sections 3.3 and 4.10). A record that breaks a rule changes nothing, but of
- * a transaction's records those before it are applied: the image is then of no more use.
+ * Replaying the metadata log: what each of its records does to the image, and the rules that
+ * Kafka's controller holds a log to (KRAFT-METADATA.md, sections 3.3 and 4.10). A record that
+ * breaks a rule changes nothing, but of a transaction's records those before it are applied: the
+ * image is then of no more use.
  */
 
 import { OttlaError } from "../errors.ts";
@@ -11,10 +12,10 @@ import type { ControlRecord, MetadataRecord, MetadataRecordOf } from "./metadata
 import { collisionFormOf, isTopicName } from "./topic_name.ts";
 import { isReservedTopicId } from "./uuid.ts";
 
-/** The `metadata.version`s that are understood: 3.3-IV3, the oldest that Kafka 4 opens, to 4.3-IV0. */
+/** The levels of `metadata.version` that are understood: 3.3-IV3, Kafka 4's oldest, to 4.3-IV0. */
 export const metadataVersionRange = { min: 7, max: 30 } as const;
 
-/** The most records that one transaction of the metadata log may hold before the log counts as damaged. */
+/** The most records of one transaction; with more, the log counts as damaged. */
 const transactionRecordsMax = 1_000_000;
 
 /**
@@ -23,32 +24,34 @@ const transactionRecordsMax = 1_000_000;
  * @param image The image, which is changed.
  * @param record The record that follows all that were applied before.
  * @param origin Where it stands; a snapshot cannot hold transactions.
- * @throws {OttlaError} STORE_INVALID if it breaks a rule of the metadata log, UNSUPPORTED_VERSION if the folder's
- *   `metadata.version` is not one that is understood.
+ * @throws {OttlaError} STORE_INVALID if it breaks a rule of the metadata log, UNSUPPORTED_VERSION
+ *   if the folder's `metadata.version` is not one that is understood.
  */
 export function applyRecord(
   image: MetadataImage,
   record: MetadataRecord,
   origin: "log" | "snapshot" = "log",
 ): void {
-  const isMark = record.type === "BeginTransactionRecord" ||
-    record.type === "EndTransactionRecord" || record.type === "AbortTransactionRecord";
-  if (isMark && origin === "snapshot") throw fault(record, "a snapshot cannot hold transactions");
   const open = image.openTransaction;
-  if (record.type === "BeginTransactionRecord") {
-    if (open !== undefined) throw fault(record, "a transaction is open already");
-    image.openTransaction = [];
-  } else if (isMark) {
-    if (open === undefined) throw fault(record, "no transaction is open");
-    image.openTransaction = undefined;
-    if (record.type === "EndTransactionRecord") { for (const held of open) replay(image, held); }
-  } else if (open !== undefined) {
-    if (open.length >= transactionRecordsMax) {
-      throw fault(record, `its transaction holds ${transactionRecordsMax} records already`);
-    }
-    open.push(record);
-  } else {
-    replay(image, record);
+  switch (record.type) {
+    case "BeginTransactionRecord":
+      if (origin === "snapshot") throw fault(record, "a snapshot cannot hold transactions");
+      if (open !== undefined) throw fault(record, "a transaction is open already");
+      image.openTransaction = [];
+      return;
+    case "EndTransactionRecord":
+    case "AbortTransactionRecord":
+      if (open === undefined) throw fault(record, "no transaction is open");
+      image.openTransaction = undefined;
+      if (record.type === "AbortTransactionRecord") return;
+      for (const held of open) replay(image, held);
+      return;
+    default:
+      if (open === undefined) return replay(image, record);
+      if (open.length >= transactionRecordsMax) {
+        throw fault(record, `its transaction holds ${transactionRecordsMax} records already`);
+      }
+      open.push(record);
   }
 }
 
@@ -64,10 +67,12 @@ export function applyControlRecord(image: MetadataImage, record: ControlRecord):
 }
 
 /**
- * Ends the replay of a log: a transaction that is still open is dropped, as the next controller would do.
+ * Ends the replay of a log: a transaction that is still open is dropped, as the next controller
+ * would do.
  *
  * @param image The image, which is changed.
- * @returns The records that must be appended before any other, or they would fall into that transaction.
+ * @returns The records that must be appended before any other, or they would fall into that
+ *   transaction.
  */
 export function finishReplay(image: MetadataImage): readonly MetadataRecord[] {
   if (image.openTransaction === undefined) return [];

@@ -1,7 +1,7 @@
 /**
- * `quorum-state`: who last led the metadata log, in which epoch. One line of JSON in `__cluster_metadata-0`
- * (KRAFT-METADATA.md, section 2.5); version 0 for a static quorum, version 1 for a dynamic one. Fields that are not
- * known are passed over.
+ * `quorum-state`: who last led the metadata log, in which epoch. One line of JSON in
+ * `__cluster_metadata-0` (KRAFT-METADATA.md, section 2.5); version 0 for a static quorum, version 1
+ * for a dynamic one. Fields that are not known are passed over.
  */
 
 import { findUuid, zeroUuid } from "../bytes/uuid.ts";
@@ -31,7 +31,8 @@ export interface QuorumState {
  * @param bytes The whole file.
  * @param path Its name, for messages.
  * @returns What it says.
- * @throws {OttlaError} UNSUPPORTED_VERSION for a version above 1, STORE_INVALID if it is not as it should be.
+ * @throws {OttlaError} UNSUPPORTED_VERSION for a version above 1, STORE_INVALID if it is not as it
+ *   should be.
  */
 export function parseQuorumState(bytes: Uint8Array, path: string): QuorumState {
   const json = parseObject(bytes, path);

@@ -2,8 +2,9 @@
  * The configuration of a topic: ottla's options, and Kafka's names and text values for the same
  * (KAFKA-FORMAT.md, section 6.1). `topic_config_table.ts` has a row for each.
  *
- * Kafka's largest 64-bit integer, which stands for "never" and "no limit", is `Infinity` here, and so is any value
- * beyond what a number holds exactly. For retention, -1 means no limit, as in Kafka.
+ * Kafka's largest 64-bit integer, which stands for "never" and "no limit", is `Infinity` here, and
+ * so is any value beyond what a number holds exactly. For retention, -1 means no limit, as in
+ * Kafka.
  */
 
 import { OttlaError } from "../errors.ts";
@@ -37,10 +38,10 @@ export interface ConfigDescription {
 
 const rows = Object.entries(configTable) as [keyof TopicConfig, ConfigRow][];
 
-/** Kafka's hidden entry by which its own tests make segments smaller than `segment.bytes` allows. */
+/** Kafka's hidden entry by which its tests make segments smaller than `segment.bytes` allows. */
 const internalSegmentBytes = "internal.segment.bytes";
 
-/** What a new topic states even where it is the default: a broker's own default must not delete its records. */
+/** What a new topic states even where it is the default, so that no broker's own deletes it. */
 const explicitOptions: readonly (keyof TopicConfig)[] = [
   "cleanupPolicy",
   "retentionMs",
@@ -48,8 +49,8 @@ const explicitOptions: readonly (keyof TopicConfig)[] = [
 ];
 
 /**
- * Gives the entries of a new topic's configuration: what the options say, and always what decides when records are
- * deleted.
+ * Gives the entries of a new topic's configuration: what the options say, and always what decides
+ * when records are deleted.
  *
  * @param options The caller's options.
  * @returns Kafka's text values by Kafka's names.
@@ -63,7 +64,7 @@ export function configEntriesOf(options: TopicConfigOptions): Map<string, string
   for (const [config, value] of configChangesOf(options)) {
     if (value !== null) entries.set(config, value);
   }
-  topicConfigOf(entries);
+  checkTopicConfig(topicConfigOf(entries));
   return entries;
 }
 
@@ -73,8 +74,8 @@ export function configEntriesOf(options: TopicConfigOptions): Map<string, string
  * @param changes The caller's options; null goes back to the default.
  * @returns Kafka's text values by Kafka's names; null where the entry is to be taken away.
  * @throws {TypeError} If an option is unknown or of the wrong type.
- * @throws {OttlaError} INVALID_CONFIG if a value is outside of Kafka's range. What several entries must fulfil
- *   together is checked by `topicConfigOf`, of the entries as they will be.
+ * @throws {OttlaError} INVALID_CONFIG if a value is outside of Kafka's range. What they must fulfil
+ *   together is for `checkTopicConfig`, of the settings as they will be.
  */
 export function configChangesOf(changes: TopicConfigChanges): Map<string, string | null> {
   const entries = new Map<string, string | null>();
@@ -90,8 +91,8 @@ export function configChangesOf(changes: TopicConfigChanges): Map<string, string
 }
 
 /**
- * Resolves a topic's configuration: its own entries, behind them the brokers', behind them Kafka's defaults. Entries
- * of names that are not known are passed over.
+ * Resolves a topic's configuration: its own entries, behind them the brokers', behind them Kafka's
+ * defaults. Entries of names that are not known are passed over.
  *
  * @param entries The topic's entries, Kafka's text by Kafka's names.
  * @param brokerEntries The brokers' entries, by the brokers' names.
@@ -114,16 +115,22 @@ export function topicConfigOf(
       smallSegment,
     );
   }
-  // The table has a row for every setting and each row's parser gives its type.
-  const config = settings as unknown as TopicConfig;
-  if (config.minCompactionLagMs > config.maxCompactionLagMs) {
-    throw invalidConfig(
-      configTable.maxCompactionLagMs.config,
-      `${config.maxCompactionLagMs}`,
-      `at least min.compaction.lag.ms, ${config.minCompactionLagMs}`,
-    );
-  }
-  return config;
+  // The table has a row for every setting, and each row's parser gives its type.
+  return settings as unknown as TopicConfig;
+}
+
+/**
+ * Checks what settings must fulfil together. Kafka does so when they are changed, not when a folder
+ * is opened.
+ *
+ * @param config Every setting.
+ * @throws {OttlaError} INVALID_CONFIG if they contradict each other.
+ */
+export function checkTopicConfig(config: TopicConfig): void {
+  const { minCompactionLagMs, maxCompactionLagMs } = config;
+  if (minCompactionLagMs <= maxCompactionLagMs) return;
+  const wanted = `at least min.compaction.lag.ms, ${minCompactionLagMs}`;
+  throw invalidConfig(configTable.maxCompactionLagMs.config, `${maxCompactionLagMs}`, wanted);
 }
 
 /**

@@ -1,6 +1,6 @@
 /**
- * Every setting of a topic and, in one table, what Kafka calls it, its range and its default (KAFKA-FORMAT.md,
- * section 6.1).
+ * Every setting of a topic and, in one table, what Kafka calls it, its range and its default
+ * (KAFKA-FORMAT.md, section 6.1).
  */
 
 /** Every setting of a topic. Times are in milliseconds, sizes in bytes. */
@@ -15,7 +15,7 @@ export interface TopicConfig {
   readonly segmentBytes: number;
   /** How old a segment may grow before the next one is begun. */
   readonly segmentMs: number;
-  /** The most that is taken off `segmentMs` at random, so that segments are not all rolled at once. */
+  /** The most that is taken off `segmentMs` at random, so that not all segments roll at once. */
   readonly segmentJitterMs: number;
   /** How large a segment's offset index may grow; its time index has one and a half times that. */
   readonly segmentIndexBytes: number;

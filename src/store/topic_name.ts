@@ -1,6 +1,6 @@
 /**
- * The names of topics and of their partitions' folders: what is legal, what collides, and the one place where
- * folder names are made and parsed (KAFKA-FORMAT.md, section 2.3).
+ * The names of topics and of their partitions' folders: what is legal, what collides, and the one
+ * place where folder names are made and parsed (KAFKA-FORMAT.md, section 2.3).
  */
 
 import { OttlaError } from "../errors.ts";
@@ -14,7 +14,7 @@ const folderNameLengthMax = 255;
 /** The highest partition number, a signed 32-bit one. */
 const partitionMax = 0x7fff_ffff;
 
-/** The topic of the metadata log itself; its folder is `__cluster_metadata-0`, and nobody can create it. */
+/** The metadata log's own topic, which nobody can create; its folder is `__cluster_metadata-0`. */
 export const metadataTopic = "__cluster_metadata";
 
 /** The topics in which Kafka keeps its own state. */
@@ -43,7 +43,7 @@ export interface PartitionFolder {
 export function checkTopicName(name: string): void {
   const reason = findTopicNameFault(name);
   if (reason === undefined) return;
-  // A name can be long or hold control characters, so the message shows a printable beginning of it.
+  // A name can be long or hold control characters: the message shows a printable beginning.
   const shown = JSON.stringify(name.length > 60 ? `${name.slice(0, 60)}...` : name);
   throw new OttlaError("INVALID_TOPIC_EXCEPTION", `Cannot name a topic ${shown}: ${reason}`, {
     details: { topic: name },
@@ -96,7 +96,8 @@ export function partitionFolderName(topic: string, partition: number): string {
  *
  * @param topic The topic's name; its end is cut off if the whole would exceed 255 characters.
  * @param partition The partition's number.
- * @param uniqueId 32 hexadecimal digits, so that a topic can be deleted and created again many times.
+ * @param uniqueId 32 hexadecimal digits, so that a topic can be deleted and created again many
+ *   times.
  * @returns For example `orders-0.9d5a...-delete`.
  */
 export function partitionFolderDeleteName(

@@ -1,6 +1,6 @@
 /**
- * Which UUIDs name what: random ids for topics, folders and clusters, and the few that Kafka keeps for itself
- * (KRAFT-METADATA.md, section 1.1).
+ * Which UUIDs name what: random ids for topics, folders and clusters, and the few that Kafka keeps
+ * for itself (KRAFT-METADATA.md, section 1.1).
  */
 
 import { hexOfUuid, uuidBytes, uuidOfBytes, zeroUuid } from "../bytes/uuid.ts";
@@ -10,18 +10,15 @@ import { systemRandomBytes } from "../platform/random.ts";
 /** The topic id of `__cluster_metadata`. */
 export const metadataTopicId = "AAAAAAAAAAAAAAAAAAAAAQ";
 
-/** Stands for the directory of a replica that nobody has assigned yet. */
-export const unassignedDirectoryId = "AAAAAAAAAAAAAAAAAAAAAQ";
-
-/** Directory ids below this number, the first eight bytes being zero, mean something else than a directory. */
+/** Below this number, an id whose first eight bytes are zero is not that of a directory. */
 const reservedDirectoryIdEnd = 100;
 
-/** How many times a refused draw is repeated; one in 64 is refused, so this many never happen by chance. */
+/** How many draws are made; one in 64 is refused, so chance never refuses them all. */
 const drawsMax = 100;
 
 /**
- * Draws a UUID of version 4 that Kafka would also have drawn: not a reserved one, and not one whose text
- * starts with `-`, which a command line would take for an option.
+ * Draws a UUID of version 4 that Kafka would also have drawn: not a reserved one, and not one whose
+ * text starts with `-`, which a command line would take for an option.
  *
  * @param random Gives so many random bytes; the platform's by default.
  * @returns 22 characters.
@@ -51,7 +48,8 @@ export function isReservedTopicId(uuid: string): boolean {
  * Tells whether a log directory must not have this id.
  *
  * @param uuid 22 characters.
- * @returns True where the id as a number is negative in its lower half or below 100, its upper half being zero.
+ * @returns True where the id as a number is negative in its lower half or below 100, its upper half
+ *   being zero.
  * @throws {RangeError} If the text is not a UUID.
  */
 export function isReservedDirectoryId(uuid: string): boolean {

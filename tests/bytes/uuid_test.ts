@@ -1,3 +1,5 @@
+/** The text of UUIDs. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 

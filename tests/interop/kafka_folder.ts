@@ -2,7 +2,7 @@
  * A log folder that a real Kafka broker wrote, with everything in it that ottla must be able to open.
  */
 import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, stat } from "node:fs/promises";
+import { mkdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { formatFolder, killBroker, startBroker, stopBroker, warningsOf } from "./kafka_broker.ts";
@@ -19,7 +19,8 @@ import {
   startPerfProducer,
 } from "./kafka_commands.ts";
 import type { Codec, ConsoleRecord, ConsumedRecord } from "./kafka_commands.ts";
-import { dumpLogSegments, metadataRecordsOf } from "./kafka_dump.ts";
+import { readKafkaLogs, readKafkaMetadata } from "./folder_dump.ts";
+import type { KafkaMetadata } from "./folder_dump.ts";
 import type { DumpedBatch } from "./kafka_dump.ts";
 import { waitForExit } from "./kafka_tools.ts";
 import type { Kafka } from "./kafka_tools.ts";
@@ -30,8 +31,6 @@ export const codecs: readonly Codec[] = ["none", "gzip", "snappy", "lz4", "zstd"
 /** The cluster id of every folder made here. */
 const clusterId = "4L6g3nShT-eMCtK--X86sw";
 const waitTimeoutMs = 30_000;
-/** The type of a configuration record that is about a topic. */
-const topicResourceType = 2;
 
 /** Which folder to make. */
 export interface KafkaFolderOptions {
@@ -268,45 +267,6 @@ async function waitUntil(isReached: () => Promise<boolean>, what: string): Promi
   }
 }
 
-/** Topic ids and configurations by topic. */
-interface KafkaMetadata {
-  readonly topicIds: Map<string, string>;
-  readonly configs: Map<string, Record<string, string>>;
-}
-
-/**
- * Replays what the metadata log says of topics, as Kafka's dump tool decodes it.
- *
- * @param kafka Kafka.
- * @param folder A log folder whose metadata log starts at offset 0.
- * @returns The topics that exist at its end.
- * @throws Error If the tool complains.
- */
-export async function readKafkaMetadata(kafka: Kafka, folder: string): Promise<KafkaMetadata> {
-  const metadataFolder = join(folder, "__cluster_metadata-0");
-  const names = (await readdir(metadataFolder)).filter((name) => name.endsWith(".log")).sort();
-  const paths = names.map((name) => join(metadataFolder, name));
-  const dump = await dumpLogSegments(kafka, paths, { decoder: "metadata" });
-  if (dump.complaints.length > 0) throw new Error(dump.complaints.join("\n"));
-  const topicIds = new Map<string, string>();
-  const configs = new Map<string, Record<string, string>>();
-  for (const { type, data } of dump.files.flatMap(metadataRecordsOf)) {
-    if (type === "TOPIC_RECORD") topicIds.set(String(data["name"]), String(data["topicId"]));
-    if (type === "REMOVE_TOPIC_RECORD") {
-      const topic = [...topicIds].find(([, topicId]) => topicId === data["topicId"])?.[0] ?? "";
-      topicIds.delete(topic);
-      configs.delete(topic);
-    }
-    if (type === "CONFIG_RECORD" && data["resourceType"] === topicResourceType) {
-      const topicConfigs = configs.get(String(data["resourceName"])) ?? {};
-      if (data["value"] === null) delete topicConfigs[String(data["name"])];
-      else topicConfigs[String(data["name"])] = String(data["value"]);
-      configs.set(String(data["resourceName"]), topicConfigs);
-    }
-  }
-  return { topicIds, configs };
-}
-
 /** Reads the stopped folder's topics with Kafka's dump tool. */
 async function findExpectedTopics(
   kafka: Kafka,
@@ -315,13 +275,9 @@ async function findExpectedTopics(
 ): Promise<ExpectedTopic[]> {
   const startOffsets = await readCheckpoint(join(folder, "log-start-offset-checkpoint"));
   const topics = new Map<string, ExpectedPartition[]>();
-  const logs = await findPartitionLogs(folder);
-  const dump = await dumpLogSegments(kafka, logs.flatMap((log) => log.paths));
-  if (dump.complaints.length > 0) throw new Error(dump.complaints.join("\n"));
-  for (const { topic, partition, paths } of logs) {
-    const files = dump.files.filter((file) => paths.includes(file.path));
-    const batches = files.flatMap((file) => file.batches);
-    const startOffset = startOffsets.get(`${topic} ${partition}`) ?? logBaseOffset(paths[0] ?? "");
+  const logs = await readKafkaLogs(kafka, folder);
+  for (const { topic, partition, baseOffset, batches } of logs) {
+    const startOffset = startOffsets.get(`${topic} ${partition}`) ?? baseOffset;
     const endOffset = (batches.at(-1)?.lastOffset ?? startOffset - 1) + 1;
     const partitions = topics.get(topic) ?? [];
     partitions.push({ partition, startOffset, endOffset, batches });
@@ -333,37 +289,6 @@ async function findExpectedTopics(
     configs: metadata.configs.get(name) ?? {},
     partitions,
   }));
-}
-
-/** One partition's log files in order. */
-export interface PartitionLogs {
-  readonly topic: string;
-  readonly partition: number;
-  readonly paths: readonly string[];
-}
-
-/**
- * Finds the `.log` files of all partitions, without the metadata log and without deleted partitions.
- *
- * @param folder The log folder.
- * @returns One entry a partition, sorted by topic and partition.
- */
-export async function findPartitionLogs(folder: string): Promise<PartitionLogs[]> {
-  const logs: PartitionLogs[] = [];
-  for (const entry of await readdir(folder, { withFileTypes: true })) {
-    const name = /^(.+)-(\d+)$/.exec(entry.name);
-    if (!entry.isDirectory() || name === null || name[1] === "__cluster_metadata") continue;
-    const files = (await readdir(join(folder, entry.name))).filter((file) => file.endsWith(".log"));
-    const paths = files.sort().map((file) => join(folder, entry.name, file));
-    logs.push({ topic: name[1] ?? "", partition: Number(name[2]), paths });
-  }
-  return logs.sort((a, b) =>
-    a.topic === b.topic ? a.partition - b.partition : a.topic < b.topic ? -1 : 1
-  );
-}
-
-function logBaseOffset(path: string): number {
-  return Number(/(\d{20})\.log$/.exec(path)?.[1] ?? 0);
 }
 
 /** Reads a checkpoint of offsets by `topic partition`. */

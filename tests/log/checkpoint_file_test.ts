@@ -1,3 +1,5 @@
+/** Checkpoint files: KAFKA-BEHAVIOURS.md, L01 and L02. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 

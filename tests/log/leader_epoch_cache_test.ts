@@ -1,3 +1,5 @@
+/** Leader epochs: KAFKA-BEHAVIOURS.md, K01 to K11. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 

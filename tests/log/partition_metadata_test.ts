@@ -1,3 +1,5 @@
+/** partition.metadata: KAFKA-BEHAVIOURS.md, L03. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 

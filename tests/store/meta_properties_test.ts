@@ -1,3 +1,5 @@
+/** meta.properties as Kafka and Java write it. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 

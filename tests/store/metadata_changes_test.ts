@@ -1,3 +1,5 @@
+/** The records that create, alter, grow and delete topics. */
+
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";

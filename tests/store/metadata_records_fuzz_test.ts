@@ -1,3 +1,5 @@
+/** Metadata records under fuzz: what is encoded is decoded, and any other bytes are refused in order. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
@@ -5,6 +7,7 @@ import fc from "fast-check";
 
 import { uuidOfBytes } from "../../src/bytes/uuid.ts";
 import { isOttlaError } from "../../src/errors.ts";
+import { metadataImage } from "../../src/store/metadata_image.ts";
 import type {
   Field,
   Fields,
@@ -24,6 +27,7 @@ import {
   encodeControlRecord,
   encodeMetadataRecord,
 } from "../../src/store/metadata_records.ts";
+import { applyRecord, finishReplay } from "../../src/store/metadata_replay.ts";
 
 /** Any character but a lone surrogate, which UTF-8 does not have. */
 const character = fc.nat(0x10ffff)
@@ -150,6 +154,24 @@ test("records with changed, cut and added bytes give a record or a refusal", () 
     }),
     { numRuns: 3000 },
   );
+});
+
+test("replaying any records in any order gives a state or refuses what breaks a rule", () => {
+  fc.assert(fc.property(fc.array(metadataRecords, { maxLength: 30 }), (records) => {
+    const image = metadataImage();
+    for (const record of records) {
+      try {
+        applyRecord(image, record);
+      } catch (error) {
+        const isRefusal = isOttlaError(error, "STORE_INVALID") ||
+          isOttlaError(error, "UNSUPPORTED_VERSION");
+        assert.equal(isRefusal, true, String(error));
+      }
+    }
+    finishReplay(image);
+    assert.equal(image.openTransaction, undefined);
+    assert.equal(image.topicsByName.size, image.topicsById.size);
+  }));
 });
 
 test("random control records give a record or a refusal", () => {

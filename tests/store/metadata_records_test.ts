@@ -1,3 +1,5 @@
+/** Metadata and control records by their golden bytes: KRAFT-METADATA.md, section 6. */
+
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";
@@ -227,7 +229,8 @@ test("tagged fields that contradict themselves are CORRUPT_MESSAGE", () => {
   const leader = "010400000001";
   assertRefused(change + "02" + leader + leader, "CORRUPT_MESSAGE");
   assertRefused(change + "02" + leader + "000100", "CORRUPT_MESSAGE");
-  assertRefused(change + "010300000001", "CORRUPT_MESSAGE");
+  const tooSmall = assertRefused(change + "01010300000001", "CORRUPT_MESSAGE");
+  assert.match(tooSmall.message, /leader has 4 bytes, its tag says 3/);
   assertRefused(change + "01010500000001", "CORRUPT_MESSAGE");
   assertRefused(change + "0101050000000100", "CORRUPT_MESSAGE");
   assertRefused(change + "ffffffff0f", "CORRUPT_MESSAGE");
@@ -235,7 +238,11 @@ test("tagged fields that contradict themselves are CORRUPT_MESSAGE", () => {
 
 test("lengths beyond the input are refused before anything is allocated by them", () => {
   // An array of 2^32 - 2 elements, a string of 2^31 - 2 bytes, a string of 32768 bytes.
-  assertRefused("01030200000000101112131415161718191a1b1c1d1e1fffffffff0f", "CORRUPT_MESSAGE");
+  const array = "01030200000000101112131415161718191a1b1c1d1e1fffffffff0f";
+  assert.match(
+    assertRefused(array, "CORRUPT_MESSAGE").message,
+    /replicas has 4294967294 elements, but 0 bytes follow/,
+  );
   assertRefused("010200ffffffff0761", "CORRUPT_MESSAGE");
   assertRefused("010200818002" + "61".repeat(32768) + "00".repeat(17), "CORRUPT_MESSAGE");
 });

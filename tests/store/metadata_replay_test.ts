@@ -1,3 +1,5 @@
+/** What each metadata record does, and the rules that it must keep: KRAFT-METADATA.md, section 3.3. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 

@@ -1,3 +1,5 @@
+/** quorum-state in both of its versions. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 

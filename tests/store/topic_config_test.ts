@@ -1,9 +1,12 @@
+/** Options and configuration entries: KAFKA-BEHAVIOURS.md, S01 to S03. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { isOttlaError } from "../../src/errors.ts";
 import type { TopicConfigOptions } from "../../src/store/topic_config.ts";
 import {
+  checkTopicConfig,
   configChangesOf,
   configEntriesOf,
   describeConfig,
@@ -225,6 +228,13 @@ test("entries that Kafka wrote are read as Kafka reads them", () => {
   assert.equal(config.preallocate, true);
   assert.equal(config.minCleanableDirtyRatio, 0.1);
   assert.equal(topicConfigOf(new Map([["cleanup.policy", ""]])).cleanupPolicy, "");
+});
+
+test("entries that contradict each other are read, and refused when they are changed", () => {
+  const entries = new Map([["min.compaction.lag.ms", "6"], ["max.compaction.lag.ms", "5"]]);
+  const config = topicConfigOf(entries);
+  assert.equal(config.maxCompactionLagMs, 5);
+  assertInvalid(() => checkTopicConfig(config), "max.compaction.lag.ms");
 });
 
 test("Kafka's hidden entry for small segments is followed", () => {

@@ -1,3 +1,5 @@
+/** Names of topics and of partition folders: KAFKA-BEHAVIOURS.md, A12 to A14 and M01 to M03. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 

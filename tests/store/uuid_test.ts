@@ -1,3 +1,5 @@
+/** Random ids, and those that Kafka keeps for itself. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 

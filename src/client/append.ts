@@ -1,0 +1,389 @@
+/**
+ * Appending without a producer: one record or many, straight into the batch that is written.
+ */
+
+import { OttlaError } from "../errors.ts";
+import type { Ack, Log } from "../log/log.ts";
+import { appendBuilt } from "../log/log.ts";
+import type { BatchBuilder } from "../record/batch_builder.ts";
+import {
+  appendRecord,
+  batchBuilder,
+  finishBatch,
+  openBatchBytes,
+  recordBytesMax,
+  resetBuilder,
+} from "../record/batch_builder.ts";
+import type { Compression } from "../record/compression.ts";
+import type { Content, HeaderInput } from "../record/record.ts";
+import { choosePartition } from "../store/partitioner.ts";
+import { logOf } from "../store/partitions.ts";
+import type { PartitionState, Store, StoreInternals, TopicState } from "../store/store.ts";
+import { getPartitionState, getTopicState, openInternals } from "../store/store.ts";
+import { checkAck } from "../store/store_options.ts";
+import type { TopicConfig } from "../store/topic_config.ts";
+import { partitionerOf } from "../store/topics.ts";
+import type { Topic, TopicArgument } from "./topic.ts";
+import { contentOf, nameOfTopic } from "./topic.ts";
+
+/** A record to be written to a topic with types, or to a topic of bytes and text. */
+export interface AppendRecord<K = Content, V = Content> {
+  /** Decides the partition; absent counts as null. */
+  readonly key?: K | null | undefined;
+  /** Absent counts as null, which on a compacted topic deletes the key. */
+  readonly value?: V | null | undefined;
+  readonly headers?: readonly HeaderInput[] | undefined;
+  /** In milliseconds since the epoch, or a `Date`; absent means now. */
+  readonly timestamp?: number | Date | undefined;
+  /** Absent means that the topic's partitioner chooses. */
+  readonly partition?: number | undefined;
+}
+
+/** How to append. */
+export interface AppendOptions {
+  /** What to wait for; the store's level unless given. */
+  readonly ack?: Ack | undefined;
+  /** Stops the waiting. What is appended stays appended. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Where a record was stored. */
+export interface RecordMetadata {
+  readonly topic: string;
+  readonly partition: number;
+  readonly offset: number;
+  /** In milliseconds since the epoch. */
+  readonly timestamp: number;
+}
+
+/** Where the records of one partition were stored: one behind the other. */
+export interface BatchMetadata {
+  readonly topic: string;
+  readonly partition: number;
+  /** Of the first record. */
+  readonly baseOffset: number;
+  /** Of the last record, inclusive. */
+  readonly lastOffset: number;
+  /** The largest, in milliseconds since the epoch. */
+  readonly maxTimestamp: number;
+}
+
+/** The records of one call that go to one partition. */
+interface Portion {
+  readonly state: PartitionState;
+  readonly log: Log;
+  readonly builder: BatchBuilder;
+  readonly baseOffset: number;
+  nextOffset: number;
+  maxTimestamp: number;
+}
+
+/** How many builders a store keeps for later calls, and how large they may be. */
+const sparesMax = 16;
+const spareBytesMax = 4 * 1024 * 1024;
+const spares = new WeakMap<StoreInternals, BatchBuilder[]>();
+const noHeaders: readonly HeaderInput[] = [];
+const noOptions: AppendOptions = {};
+
+/**
+ * Appends one record.
+ *
+ * @param store The store.
+ * @param topic The topic's name, or a topic with types.
+ * @param record The record.
+ * @param options What to wait for.
+ * @returns Resolves when the record has reached the level, with its place.
+ * @throws TypeError or RangeError for a record of the wrong kind. OttlaError `UNKNOWN_TOPIC_OR_PARTITION`, `MESSAGE_TOO_LARGE`,
+ * `INVALID_RECORD`, `INVALID_TIMESTAMP`, `DISK_FULL`, `KAFKA_STORAGE_ERROR`, `HANDLE_CLOSED`.
+ */
+export async function append<K = Content, V = Content>(
+  store: Store,
+  topic: string | Topic<K, V>,
+  record: AppendRecord<K, V>,
+  options: AppendOptions = noOptions,
+): Promise<RecordMetadata> {
+  const internals = openInternals(store);
+  const ack = ackOf(internals, options);
+  const state = getTopicState(internals, nameOfTopic(topic as TopicArgument));
+  const now = internals.clock.now();
+  const portions: Portion[] = [];
+  let waiting: Promise<void> | undefined;
+  try {
+    addRecord(internals, state, topic as TopicArgument, record as AppendRecord, now, portions);
+    waiting = writePortion(portions[0]!, state.config, now, ack);
+  } finally {
+    giveBack(internals, portions);
+  }
+  if (waiting !== undefined) await withSignal(waiting, options.signal);
+  const { log, baseOffset, maxTimestamp } = portions[0]!;
+  const { partition } = log.source;
+  return { topic: state.name, partition, offset: baseOffset, timestamp: maxTimestamp };
+}
+
+/**
+ * Appends many records: those of one partition one behind the other, in as few batches as the topic's `maxMessageBytes` allows.
+ *
+ * All records are checked and encoded before any is written: bad input appends nothing. If a disk fails in between, the error says which
+ * partition it was; records of partitions before it may have been stored.
+ *
+ * @param store The store.
+ * @param topic The topic's name, or a topic with types.
+ * @param records The records, in the order in which they are stored in their partitions.
+ * @param options What to wait for.
+ * @returns Resolves when all have reached the level, with one place for each partition touched, in the order of partitions.
+ * @throws As `append`.
+ */
+export async function appendBatch<K = Content, V = Content>(
+  store: Store,
+  topic: string | Topic<K, V>,
+  records: Iterable<AppendRecord<K, V>>,
+  options: AppendOptions = noOptions,
+): Promise<BatchMetadata[]> {
+  const internals = openInternals(store);
+  const ack = ackOf(internals, options);
+  const state = getTopicState(internals, nameOfTopic(topic as TopicArgument));
+  if (typeof records !== "object" || records === null || !(Symbol.iterator in records)) {
+    throw new TypeError("records must be an array or another iterable of records");
+  }
+  const now = internals.clock.now();
+  const portions: Portion[] = [];
+  const waits: Promise<void>[] = [];
+  try {
+    for (const record of records) {
+      addRecord(internals, state, topic as TopicArgument, record as AppendRecord, now, portions);
+    }
+    for (const portion of portions) finishOpenBatch(portion, state.config, now);
+    for (const portion of portions) {
+      const waiting = writePortion(portion, state.config, now, ack);
+      if (waiting !== undefined) waits.push(waiting);
+    }
+  } finally {
+    giveBack(internals, portions);
+  }
+  if (waits.length > 0) await withSignal(Promise.all(waits), options.signal);
+  return portions
+    .map(({ log, baseOffset, nextOffset, maxTimestamp }) => ({
+      topic: state.name,
+      partition: log.source.partition,
+      baseOffset,
+      lastOffset: nextOffset - 1,
+      maxTimestamp,
+    }))
+    .sort((a, b) => a.partition - b.partition);
+}
+
+function ackOf(internals: StoreInternals, options: AppendOptions): Ack {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(`options must be an object, got ${String(options)}`);
+  }
+  checkAck(options.ack);
+  if (options.signal !== undefined) {
+    if (!(options.signal instanceof AbortSignal)) {
+      throw new TypeError("signal must be an AbortSignal");
+    }
+    options.signal.throwIfAborted();
+  }
+  return options.ack ?? internals.options.ack;
+}
+
+/** Writes a record into the batch of its partition, ending the batch first if it is full. */
+function addRecord(
+  internals: StoreInternals,
+  topic: TopicState,
+  argument: TopicArgument,
+  record: AppendRecord,
+  now: number,
+  portions: Portion[],
+): void {
+  if (typeof record !== "object" || record === null) {
+    throw new TypeError(`record must be an object with a key and a value, got ${String(record)}`);
+  }
+  const isTyped = typeof argument === "object";
+  const key = contentOf("key", record.key, isTyped ? argument.key : undefined);
+  const value = contentOf("value", record.value, isTyped ? argument.value : undefined);
+  const headers = record.headers === undefined ? noHeaders : checkHeaders(record.headers);
+  const { config } = topic;
+  const timestamp = record.timestamp === undefined
+    ? now
+    : checkTimestamp(record.timestamp, config, now);
+  if (key === null && config.cleanupPolicy.includes("compact")) {
+    throw new OttlaError(
+      "INVALID_RECORD",
+      `Cannot append a record without a key to ${topic.name}: the topic is compacted`,
+      { details: { topic: topic.name } },
+    );
+  }
+  const sizeMax = recordBytesMax(key, value, headers);
+  const portion = portionFor(internals, topic, record.partition, key, sizeMax, portions);
+  const { builder } = portion;
+  if (openBatchBytes(builder) + sizeMax > config.maxMessageBytes && builder.recordCount > 0) {
+    finishOpenBatch(portion, config, now);
+  }
+  appendRecord(builder, timestamp, key, value, headers);
+  if (timestamp > portion.maxTimestamp) portion.maxTimestamp = timestamp;
+}
+
+/** The portion of the partition that a record goes to. */
+function portionFor(
+  internals: StoreInternals,
+  topic: TopicState,
+  partition: number | undefined,
+  key: Content,
+  sizeBytes: number,
+  portions: Portion[],
+): Portion {
+  const chosen = partition ?? choosePartition(
+    partitionerOf(internals, topic),
+    topic.partitionerState,
+    key,
+    sizeBytes,
+    topic.partitions.length,
+    internals.randomBytes,
+  );
+  for (let index = portions.length - 1; index >= 0; index--) {
+    const portion = portions[index]!;
+    if (portion.state.partition === chosen) return portion;
+  }
+  const state = getPartitionState(topic, chosen);
+  const log = logOf(internals, topic, state);
+  const portion: Portion = {
+    state,
+    log,
+    builder: spares.get(internals)?.pop() ?? batchBuilder(),
+    baseOffset: log.endOffset,
+    nextOffset: log.endOffset,
+    maxTimestamp: -1,
+  };
+  portions.push(portion);
+  return portion;
+}
+
+function finishOpenBatch(portion: Portion, config: TopicConfig, now: number): void {
+  const { builder, log } = portion;
+  if (builder.recordCount === 0) return;
+  const baseOffset = portion.nextOffset;
+  const recordCount = builder.recordCount;
+  const isLogAppendTime = config.timestampType === "LogAppendTime";
+  if (isLogAppendTime) portion.maxTimestamp = now;
+  const sizeBytes = finishBatch(builder, {
+    baseOffset,
+    partitionLeaderEpoch: log.leaderEpoch,
+    compression: compressionOf(config),
+    compressionLevel: levelOf(config),
+    logAppendTime: isLogAppendTime ? now : undefined,
+  });
+  portion.nextOffset = baseOffset + recordCount;
+  if (sizeBytes <= config.maxMessageBytes) return;
+  throw new OttlaError(
+    "MESSAGE_TOO_LARGE",
+    `Cannot append a record to ${log.source.topic}-${log.source.partition}: its batch has ` +
+      `${sizeBytes} bytes, at most ${config.maxMessageBytes} are allowed (maxMessageBytes)`,
+    { details: { ...log.source, sizeBytes, maxMessageBytes: config.maxMessageBytes } },
+  );
+}
+
+function writePortion(
+  portion: Portion,
+  config: TopicConfig,
+  now: number,
+  ack: Ack,
+): Promise<void> | undefined {
+  finishOpenBatch(portion, config, now);
+  return appendBuilt(portion.log, portion.builder, portion.nextOffset, ack);
+}
+
+function giveBack(internals: StoreInternals, portions: readonly Portion[]): void {
+  let kept = spares.get(internals);
+  if (kept === undefined) {
+    kept = [];
+    spares.set(internals, kept);
+  }
+  for (const { builder } of portions) {
+    if (kept.length >= sparesMax || builder.bytes.length > spareBytesMax) continue;
+    resetBuilder(builder);
+    kept.push(builder);
+  }
+}
+
+function compressionOf(config: TopicConfig): Compression {
+  const { compression } = config;
+  return compression === "producer" || compression === "uncompressed" ? "none" : compression;
+}
+
+function levelOf(config: TopicConfig): number | undefined {
+  switch (config.compression) {
+    case "gzip":
+      return config.compressionGzipLevel;
+    case "lz4":
+      return config.compressionLz4Level;
+    case "zstd":
+      return config.compressionZstdLevel;
+    default:
+      return undefined;
+  }
+}
+
+function checkHeaders(headers: readonly HeaderInput[]): readonly HeaderInput[] {
+  if (!Array.isArray(headers)) throw new TypeError("headers must be an array");
+  for (const header of headers as readonly (HeaderInput | null | undefined)[]) {
+    if (typeof header?.key !== "string") {
+      throw new TypeError("a header must have a key that is a string");
+    }
+    const { value } = header;
+    if (value !== null && typeof value !== "string" && !(value instanceof Uint8Array)) {
+      throw new TypeError(
+        `the value of header ${
+          JSON.stringify(header.key)
+        } must be a Uint8Array, a string or null, ` +
+          `got ${typeof value}`,
+      );
+    }
+  }
+  return headers;
+}
+
+function checkTimestamp(timestamp: number | Date, config: TopicConfig, now: number): number {
+  const time = timestamp instanceof Date ? timestamp.getTime() : timestamp;
+  if (typeof time !== "number") {
+    throw new TypeError(`timestamp must be a number or a Date, got ${typeof timestamp}`);
+  }
+  if (!Number.isSafeInteger(time) || time < -1) {
+    throw new RangeError(
+      `timestamp must be a whole number of milliseconds from -1 on, got ${time}`,
+    );
+  }
+  const { messageTimestampBeforeMaxMs, messageTimestampAfterMaxMs } = config;
+  if (config.timestampType === "LogAppendTime" || time === -1) return time;
+  if (now - time <= messageTimestampBeforeMaxMs && time - now <= messageTimestampAfterMaxMs) {
+    return time;
+  }
+  throw new OttlaError(
+    "INVALID_TIMESTAMP",
+    `Cannot append a record of time ${time}: the topic takes times from ` +
+      `${messageTimestampBeforeMaxMs} ms before to ${messageTimestampAfterMaxMs} ms after now, ${now}`,
+    { details: { timestamp: time, now } },
+  );
+}
+
+/** Waits for a promise, or for the signal that says not to. */
+async function withSignal(
+  waiting: Promise<unknown>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (signal === undefined) {
+    await waiting;
+    return;
+  }
+  let stop = (): void => {};
+  const stopped = new Promise<never>((_, reject) => {
+    stop = () => reject(signal.reason);
+    signal.addEventListener("abort", stop, { once: true });
+  });
+  try {
+    await Promise.race([waiting, stopped]);
+  } finally {
+    signal.removeEventListener("abort", stop);
+    // If the signal won nobody waits any more, and a failure later on poisons the log, which tells everyone.
+    waiting.catch(() => {});
+  }
+}

@@ -1,0 +1,321 @@
+/**
+ * The lock of a store: one owner a folder, whatever runtime, process or thread it is in.
+ *
+ * Node can take no lock that the kernel drops with the process, so a file says who holds the folder, and whoever finds
+ * it looks whether that process still runs. The algorithm:
+ *
+ * 1. List the folder. The lock file of the highest generation g is the present lock; if it is held by a process that
+ *    runs, the folder is locked.
+ * 2. Write a lock of our own to a temporary file and link it to generation g + 1, which fails if there is one.
+ * 3. List again, then read generation g + 1. If there is none higher, and it still is ours, the folder is ours;
+ *    otherwise start over.
+ * 4. Remove the lower generations, the lowest first, and what temporary files there are.
+ *
+ * Letting go writes "free" over the lock in place. So the highest generation never goes away, and the highest number
+ * never falls. Why nobody shares the folder with an owner of generation m: if m was the highest when the owner's second
+ * listing began, then whoever wants m + 1 has to read m, and finds the owner running. If some k > m was there,
+ * then the listing shows it, unless k was removed while the folder was being listed (a listing is no snapshot). Then it was
+ * removed by an owner of h > k that linked h after m was there, hence listed m, hence removed m before k, and step 3
+ * finds m gone. This holds for as long as step 4 stops where a file cannot be removed, and nobody removes a
+ * lock of his own. Why somebody wins: of all that race, nothing can stand in the way of the one that linked the highest.
+ *
+ * A holder in another container or on another machine cannot be asked, nor can one whose process id may have been
+ * used again (Windows does not tell when a process began). Then the time of the last change decides: the holder
+ * writes its lock anew every `heartbeatMs` and counts as dead after `silenceMsMax`. Both ages are measured by the clock of
+ * the file system, because clocks of two machines differ. A holder that was stopped or asleep for longer can lose
+ * its folder; it notices with its next heartbeat, and `isHeld` becomes false.
+ *
+ * Where a file system has no links (FAT, some network mounts) the lock is created under its name and then written. What
+ * is found unfinished counts as held for `unfinishedMsMax`. Nothing is synced: after a power cut the boot id is
+ * another one, and a lock that did not reach the disk is one that was left unfinished.
+ */
+
+import { OttlaError } from "../errors.ts";
+import { checkNoBroker } from "./broker_lock.ts";
+import type { Clock, Timer } from "./clock.ts";
+import { systemClock } from "./clock.ts";
+import type { FileHandle, FileSystem } from "./file_system.ts";
+import { hasErrorCode } from "./file_system.ts";
+import { joinPath, readFile } from "./files.ts";
+import type { ProcessIdentity, ProcessTable } from "./process_identity.ts";
+import { judgeProcess, systemProcesses } from "./process_identity.ts";
+import type { RandomBytes } from "./random.ts";
+import { systemRandomBytes } from "./random.ts";
+import type { LockContent } from "./store_lock_file.ts";
+import {
+  isTemporaryLockName,
+  lockBytesMax,
+  lockName,
+  parseLock,
+  parseLockName,
+  printLock,
+  temporaryLockName,
+} from "./store_lock_file.ts";
+
+/** How often a holder shows that it lives. */
+export const heartbeatMs = 10_000;
+/** After how long a silence a holder that cannot be asked counts as dead. */
+export const silenceMsMax = 60_000;
+/** How long a lock that is not written to its end counts as held. */
+export const unfinishedMsMax = 5_000;
+/** Each attempt fails only because somebody else got ahead, so few are needed. */
+const attemptsMax = 16;
+
+/** The lock of one folder. */
+export interface StoreLock {
+  /** The lock file. */
+  readonly path: string;
+  /** False once it was let go, or was lost to somebody who took its holder for dead. */
+  readonly isHeld: boolean;
+}
+
+/** What a lock takes from its surroundings; all of it has a default. */
+export interface StoreLockOptions {
+  /** This process and those that it can see. */
+  readonly processes?: ProcessTable;
+  /** For the heartbeat. */
+  readonly clock?: Clock;
+  readonly randomBytes?: RandomBytes;
+}
+
+interface OwnLock extends StoreLock {
+  isHeld: boolean;
+  readonly fs: FileSystem;
+  readonly clock: Clock;
+  readonly content: LockContent;
+  timer: Timer;
+}
+
+/**
+ * Takes the lock of a folder.
+ *
+ * @param fs Where the folder is.
+ * @param folder An existing folder.
+ * @param options What to use in place of this machine's processes, clock and randomness.
+ * @returns The lock, to be let go with `releaseStoreLock`; it never keeps the process alive.
+ * @throws OttlaError `STORE_LOCKED` naming the process that holds it, or the Kafka broker that runs on the folder;
+ * `STORE_INVALID` if something else has the name of a lock. Then nothing was changed.
+ */
+export function acquireStoreLock(
+  fs: FileSystem,
+  folder: string,
+  options: StoreLockOptions = {},
+): StoreLock {
+  const { processes = systemProcesses(), clock = systemClock() } = options;
+  const { randomBytes = systemRandomBytes } = options;
+  checkNoBroker(fs, folder);
+  for (let attempt = 0; attempt < attemptsMax; attempt++) {
+    // A new token each time: what an earlier attempt left behind must not look like ours.
+    const token = tokenOf(randomBytes(8));
+    const content: LockContent = { state: "held", token, holder: processes.own };
+    const generation = findFreeGeneration(fs, folder, token, processes);
+    if (generation === undefined) continue;
+    const path = joinPath(folder, lockName(generation));
+    if (!takeGeneration(fs, folder, generation, content)) continue;
+    const lock: OwnLock = { path, isHeld: true, fs, clock, content, timer: undefined };
+    startHeartbeat(lock);
+    return lock;
+  }
+  throw new OttlaError(
+    "STORE_LOCKED",
+    `Cannot open ${folder}: others took its lock ${attemptsMax} times while it was asked for`,
+    { details: { folder, attempts: attemptsMax } },
+  );
+}
+
+/**
+ * Lets go of a folder. Doing so twice is fine.
+ *
+ * @param lock What `acquireStoreLock` returned.
+ * @throws What the file system throws; then the folder stays locked for as long as this process runs.
+ */
+export function releaseStoreLock(lock: StoreLock): void {
+  const own = lock as OwnLock;
+  if (!own.isHeld) return;
+  own.isHeld = false;
+  own.clock.stopTimer(own.timer);
+  rewriteLock(own, "free");
+}
+
+/** The generation to take; undefined if the present one vanished while it was looked at. */
+function findFreeGeneration(
+  fs: FileSystem,
+  folder: string,
+  token: string,
+  processes: ProcessTable,
+): number | undefined {
+  const generation = Math.max(0, ...listGenerations(fs, folder));
+  if (generation === 0) return 1;
+  const path = joinPath(folder, lockName(generation));
+  const bytes = readLockFile(fs, path);
+  if (bytes === undefined) return undefined;
+  const content = parseLock(path, bytes);
+  if (content?.state === "free") return generation + 1;
+
+  const liveness = content === undefined ? "unknown" : judgeProcess(content.holder, processes);
+  if (liveness === "dead") return generation + 1;
+  if (content !== undefined && liveness === "alive") throw heldBy(folder, content.holder, "");
+  const ageMs = findAge(fs, path, joinPath(folder, temporaryLockName(token)));
+  if (ageMs === undefined) return undefined;
+  // A time that lies ahead is from before the clock was set back: who lives has written since.
+  if (Math.abs(ageMs) > (content === undefined ? unfinishedMsMax : silenceMsMax)) {
+    return generation + 1;
+  }
+  if (content === undefined) throw beingTaken(folder);
+  const reason = `; it cannot be asked from here, was heard ${Math.round(ageMs / 1000)} s ago ` +
+    `and counts as gone after ${silenceMsMax / 1000} s`;
+  throw heldBy(folder, content.holder, reason);
+}
+
+/** How long ago a file was changed, by the clock of its file system; undefined if it has vanished. */
+function findAge(fs: FileSystem, path: string, probe: string): number | undefined {
+  const modifiedMs = fs.stat(path)?.modifiedMs;
+  fs.close(fs.createExclusive(probe));
+  const nowMs = fs.stat(probe)?.modifiedMs;
+  removeIfThere(fs, probe);
+  return modifiedMs === undefined || nowMs === undefined ? undefined : nowMs - modifiedMs;
+}
+
+/** Steps 2 to 4. False if somebody else got ahead. */
+function takeGeneration(
+  fs: FileSystem,
+  folder: string,
+  generation: number,
+  content: LockContent,
+): boolean {
+  const path = joinPath(folder, lockName(generation));
+  const bytes = printLock(content);
+  linkLock(fs, path, joinPath(folder, temporaryLockName(content.token)), bytes);
+  const generations = listGenerations(fs, folder);
+  if (generations.some((other) => other > generation)) return false;
+  // Last, because only this tells that no higher one came and went during the listing.
+  const present = readLockFile(fs, path);
+  if (present === undefined || !isSame(present, bytes)) return false;
+  removeLower(fs, folder, generations.filter((other) => other < generation));
+  return true;
+}
+
+/** Whether it worked is seen by what stands at `path` then: an answer can get lost on a network. */
+function linkLock(fs: FileSystem, path: string, temporary: string, bytes: Uint8Array): void {
+  try {
+    writeNew(fs, temporary, bytes);
+    fs.link(temporary, path);
+  } catch (error) {
+    // Somebody has that generation, or an owner has cleared away the temporary file.
+    if (hasErrorCode(error, "EEXIST") || hasErrorCode(error, "ENOENT")) return;
+    linkLockFallback(fs, path, bytes);
+  } finally {
+    removeIfThere(fs, temporary);
+  }
+}
+
+/** Links fail with one of many codes where there are none; what else is wrong shows here again. */
+function linkLockFallback(fs: FileSystem, path: string, bytes: Uint8Array): void {
+  try {
+    writeNew(fs, path, bytes);
+  } catch (error) {
+    if (!hasErrorCode(error, "EEXIST")) throw error;
+  }
+}
+
+function removeLower(fs: FileSystem, folder: string, generations: readonly number[]): void {
+  const lower = generations.toSorted((left, right) => left - right).map(lockName);
+  try {
+    for (const name of lower) removeIfThere(fs, joinPath(folder, name));
+    for (const { name } of fs.list(folder)) {
+      if (isTemporaryLockName(name)) removeIfThere(fs, joinPath(folder, name));
+    }
+  } catch {
+    // What is left does no harm and is removed by the next owner; the folder is ours all the same.
+  }
+}
+
+function startHeartbeat(lock: OwnLock): void {
+  lock.timer = lock.clock.startTimer(() => {
+    try {
+      lock.isHeld = rewriteLock(lock, "held");
+    } catch {
+      // Nobody waits here. If the file system does not recover within six heartbeats, others take over.
+    }
+    if (lock.isHeld) startHeartbeat(lock);
+  }, heartbeatMs);
+}
+
+/** Writes a lock anew, in place: the bytes of two states are of the same length. False if it is not ours. */
+function rewriteLock(lock: OwnLock, state: LockContent["state"]): boolean {
+  const { fs, path, content } = lock;
+  const held = printLock(content);
+  let file: FileHandle;
+  try {
+    file = fs.open(path, "write");
+  } catch (error) {
+    if (hasErrorCode(error, "ENOENT")) return false;
+    throw error;
+  }
+  try {
+    const present = new Uint8Array(held.length);
+    fs.read(file, present, 0);
+    if (!isSame(present, held)) return false;
+    fs.write(file, printLock({ ...content, state }), 0);
+    return true;
+  } finally {
+    fs.close(file);
+  }
+}
+
+function listGenerations(fs: FileSystem, folder: string): number[] {
+  return fs.list(folder).flatMap(({ name }) => parseLockName(name) ?? []);
+}
+
+function readLockFile(fs: FileSystem, path: string): Uint8Array | undefined {
+  try {
+    return readFile(fs, path, lockBytesMax);
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new OttlaError("STORE_INVALID", cause.message, { details: { path }, cause });
+  }
+}
+
+function writeNew(fs: FileSystem, path: string, bytes: Uint8Array): void {
+  const file = fs.createExclusive(path);
+  try {
+    fs.write(file, bytes, 0);
+  } finally {
+    fs.close(file);
+  }
+}
+
+function removeIfThere(fs: FileSystem, path: string): void {
+  try {
+    fs.remove(path);
+  } catch (error) {
+    if (!hasErrorCode(error, "ENOENT")) throw error;
+  }
+}
+
+function isSame(left: Uint8Array, right: Uint8Array): boolean {
+  return left.length === right.length && left.every((byte, index) => byte === right[index]);
+}
+
+function tokenOf(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function heldBy(folder: string, holder: ProcessIdentity, reason: string): OttlaError {
+  const { pid, host, beganMs } = holder;
+  const began = new Date(beganMs).toISOString();
+  const where = host === "" ? "" : ` on ${host}`;
+  return new OttlaError(
+    "STORE_LOCKED",
+    `Cannot open ${folder}: process ${pid}${where}, which began ${began}, has it open${reason}`,
+    { details: { folder, pid, host, beganMs } },
+  );
+}
+
+function beingTaken(folder: string): OttlaError {
+  return new OttlaError(
+    "STORE_LOCKED",
+    `Cannot open ${folder}: somebody is about to take its lock`,
+    { details: { folder } },
+  );
+}

@@ -1,0 +1,98 @@
+/**
+ * What a store does by itself: retention every `retentionCheckMs`, recovery points every `checkpointMs`. None of it keeps the process alive.
+ */
+
+import { OttlaError } from "../errors.ts";
+import { saveActiveIndexes } from "../log/log.ts";
+import { retireSegments, sweepRetired } from "../log/retention.ts";
+import { allPartitions, logOf, writeRecoveryPoints, writeStartOffsets } from "./partitions.ts";
+import type { Store, StoreInternals } from "./store.ts";
+import { openInternals } from "./store.ts";
+
+/** What `enforceRetention` did. */
+export interface RetentionReport {
+  readonly removedSegments: number;
+  readonly removedBytes: number;
+}
+
+/**
+ * Removes what the retention of every topic no longer keeps, now instead of at the next check.
+ *
+ * @param store The store.
+ * @returns What was removed.
+ * @throws OttlaError if a log cannot be read, or the disk takes no checkpoint.
+ */
+export function enforceRetention(store: Store): Promise<RetentionReport> {
+  const internals = openInternals(store);
+  return Promise.resolve(enforceRetentionOf(internals));
+}
+
+/**
+ * Begins the timers of a store.
+ *
+ * @param internals The inside of a store.
+ */
+export function startMaintenance(internals: StoreInternals): void {
+  const { clock, options } = internals;
+  const every = (
+    index: number,
+    delayMs: number,
+    task: (internals: StoreInternals) => void,
+  ): void => {
+    internals.timers[index] = clock.startTimer(() => {
+      if (internals.state !== "open") return;
+      every(index, delayMs, task);
+      try {
+        task(internals);
+      } catch (error) {
+        // A full or failing disk: the next appends say so to somebody who can act on it, and the next round tries again.
+        if (!(error instanceof OttlaError) && !(error instanceof Error && "code" in error)) {
+          throw error;
+        }
+      }
+    }, delayMs);
+  };
+  every(0, options.retentionCheckMs, enforceRetentionOf);
+  every(1, options.checkpointMs, writeCheckpoints);
+}
+
+/**
+ * Stops the timers of a store.
+ *
+ * @param internals The inside of a store.
+ */
+export function stopMaintenance(internals: StoreInternals): void {
+  for (const timer of internals.timers) internals.clock.stopTimer(timer);
+  internals.timers = [];
+}
+
+/**
+ * Records how far every log is on disk, with its indexes saved up to there.
+ *
+ * @param internals The inside of a store.
+ */
+export function writeCheckpoints(internals: StoreInternals): void {
+  for (const { log } of allPartitions(internals)) {
+    const isUsable = log !== undefined && !log.isClosed && log.commit.failure === undefined;
+    if (isUsable) saveActiveIndexes(log);
+  }
+  writeRecoveryPoints(internals);
+}
+
+function enforceRetentionOf(internals: StoreInternals): RetentionReport {
+  const now = internals.clock.now();
+  let removedSegments = 0;
+  let removedBytes = 0;
+  for (const topic of internals.topics.values()) {
+    for (const state of topic.partitions) {
+      const log = logOf(internals, topic, state);
+      if (log.commit.failure !== undefined) continue;
+      const before = log.doomed.length;
+      removedSegments += retireSegments(log, now);
+      for (const segment of log.doomed.slice(before)) removedBytes += segment.sizeBytes;
+    }
+  }
+  if (removedSegments > 0) writeStartOffsets(internals);
+  for (const { log } of allPartitions(internals)) if (log !== undefined) sweepRetired(log);
+  return { removedSegments, removedBytes };
+}

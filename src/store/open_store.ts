@@ -1,0 +1,352 @@
+/**
+ * Opens and closes a store.
+ *
+ * Opening, in this order: what the folder is is decided from its names alone, and a folder that is none of ours is left as it is; the lock is
+ * taken; `meta.properties` goes out of a broker's sight; the marks of a clean shutdown are taken away; the metadata log is replayed; and if there
+ * was no mark, every log is recovered. Closing goes the other way.
+ */
+
+import { loadCrc32c } from "../bytes/crc32c.ts";
+import { loadXxh64 } from "../bytes/xxh64.ts";
+import { isOttlaError, OttlaError } from "../errors.ts";
+import { openFilesMax } from "../limits.ts";
+import type { Log } from "../log/log.ts";
+import { abandonLog, closeLog, flushLog } from "../log/log.ts";
+import { openLog } from "../log/log_open.ts";
+import { recordTopicIdOfFolder } from "../log/partition_metadata.ts";
+import { nextTurn, systemClock } from "../platform/clock.ts";
+import { diskFileSystem } from "../platform/disk_file_system.ts";
+import type { FilePool } from "../platform/file_pool.ts";
+import { closePooledFile, filePool } from "../platform/file_pool.ts";
+import type { FileSystem } from "../platform/file_system.ts";
+import { hasErrorCode } from "../platform/file_system.ts";
+import { joinPath } from "../platform/files.ts";
+import { memoryFileSystem } from "../platform/memory_file_system.ts";
+import { pathOf } from "../platform/path.ts";
+import { systemRandomBytes } from "../platform/random.ts";
+import type { StoreLock } from "../platform/store_lock.ts";
+import { acquireStoreLock, releaseStoreLock } from "../platform/store_lock.ts";
+import { loadCodec } from "../record/compression.ts";
+import { startMaintenance, stopMaintenance } from "./maintenance.ts";
+import type { MetaProperties } from "./meta_properties.ts";
+import { parseMetaProperties, printMetaProperties } from "./meta_properties.ts";
+import { initialFeatureRecords } from "./metadata_changes.ts";
+import { metadataImage } from "./metadata_image.ts";
+import type { MetadataLog } from "./metadata_log.ts";
+import { changeMetadata, replayMetadata } from "./metadata_log.ts";
+import type { Partitioner } from "./partitioner.ts";
+import { partitionerNames } from "./partitioner.ts";
+import {
+  allPartitions,
+  openPartition,
+  readCheckpoints,
+  settleFolders,
+  topicStates,
+  writeRecoveryPoints,
+  writeStartOffsets,
+} from "./partitions.ts";
+import type { Checkpoints } from "./partitions.ts";
+import type { RecoveryReport, Store, StoreInternals, StoreOptions } from "./store.ts";
+import { openInternals } from "./store.ts";
+import type { CleanShutdown } from "./store_files.ts";
+import {
+  checkSubFolders,
+  hideMetaFile,
+  kindOfFolder,
+  notAStore,
+  readMetaFile,
+  readPartitioners,
+  showMetaFile,
+  takeCleanShutdown,
+  writeCleanShutdown,
+} from "./store_files.ts";
+import { checkStoreOptions } from "./store_options.ts";
+import { topicConfigOf } from "./topic_config.ts";
+import { metadataTopic, partitionFolderName } from "./topic_name.ts";
+import { metadataTopicId, randomUuid } from "./uuid.ts";
+
+/** How the store's own id is given in its records: the only node there is. */
+const defaultNodeId = 1;
+/** How many partitions are recovered before the event loop gets a turn. */
+const recoveriesAtOnce = 64;
+
+/**
+ * Opens the store in a folder, and makes it if the folder is empty or not there.
+ *
+ * @param path The folder, as a path or a `file:` URL, or ":memory:" for a store that lives and dies with the process.
+ * @param options See `StoreOptions`.
+ * @returns The store. It must be closed with `closeStore`, or be declared with `await using`.
+ * @throws TypeError or RangeError for an argument of the wrong kind. OttlaError `STORE_LOCKED` if somebody has it open, `STORE_INVALID` if the
+ * folder is not a Kafka log directory or is damaged beyond what can be opened, `UNSUPPORTED_VERSION` if a newer version wrote it.
+ * @example
+ * ```ts
+ * import { closeStore, openStore } from "ottla";
+ * const store = await openStore(":memory:");
+ * await closeStore(store);
+ * ```
+ */
+export async function openStore(path: string | URL, options: StoreOptions = {}): Promise<Store> {
+  const folder = pathOf(path);
+  checkStoreOptions(options);
+  await Promise.all([loadCrc32c(), loadXxh64(), loadZstd()]);
+  const clock = options.clock ?? systemClock();
+  const isMemory = folder === ":memory:";
+  const fs = options.fileSystem ?? (isMemory ? memoryFileSystem(clock.now) : diskFileSystem());
+  const root = isMemory ? "/memory" : folder;
+  prepareFolder(fs, root, options.create ?? true);
+  const lock = await acquireStoreLock(fs, root);
+  const pool = filePool(fs, options.openFilesMax ?? openFilesMax);
+  try {
+    const internals = await openLocked(fs, root, lock, pool, { ...options, clock });
+    startMaintenance(internals);
+    const store: Store = {
+      path: folder,
+      internals,
+      [Symbol.asyncDispose]: () => closeStore(store),
+    };
+    return store;
+  } catch (error) {
+    for (const file of [...pool.open]) closePooledFile(pool, file);
+    releaseStoreLock(lock);
+    throw error;
+  }
+}
+
+/**
+ * Waits for everything appended so far to be on disk, closes all files and lets go of the folder.
+ *
+ * @param store The store. Closing it twice is fine.
+ * @returns Resolves when all is done.
+ * @throws OttlaError if something could not be written; the store is closed all the same, and recovers when it is next opened.
+ */
+export async function closeStore(store: Store): Promise<void> {
+  const internals = (store as Store | undefined)?.internals;
+  if (internals === undefined) throw new TypeError("store must be what openStore() resolved to");
+  if (internals.state !== "open") return;
+  internals.state = "closing";
+  stopMaintenance(internals);
+  try {
+    await internals.metadata.turn;
+    await closeLogs(internals);
+    writeRecoveryPoints(internals);
+    writeStartOffsets(internals);
+    writeCleanShutdown(internals.fs, internals.folder, cleanShutdownOf(internals.metadata.log));
+    showMetaFile(internals.fs, internals.folder);
+  } finally {
+    letGo(internals);
+  }
+}
+
+/**
+ * Waits until everything appended so far, at whatever level, is on disk.
+ *
+ * @param store The store.
+ * @returns Resolves when it is.
+ * @throws OttlaError `DISK_FULL` or `KAFKA_STORAGE_ERROR` if it cannot be.
+ */
+export async function flush(store: Store): Promise<void> {
+  const internals = openInternals(store);
+  await Promise.all(openLogs(internals).map(flushLog));
+}
+
+/**
+ * Lets go of a store as a crash of the process would: nothing is written, no mark is left. For tests of recovery.
+ *
+ * @param store The store; it cannot be used afterwards.
+ */
+export function abandonStore(store: Store): void {
+  const { internals } = store;
+  if (internals.state !== "open") return;
+  stopMaintenance(internals);
+  letGo(internals);
+}
+
+function letGo(internals: StoreInternals): void {
+  for (const log of [...openLogs(internals), internals.metadata.log]) abandonLog(log);
+  releaseStoreLock(internals.lock);
+  internals.state = "closed";
+}
+
+function openLogs(internals: StoreInternals): Log[] {
+  return [...allPartitions(internals)].flatMap(({ log }) => log === undefined ? [] : [log]);
+}
+
+async function closeLogs(internals: StoreInternals): Promise<void> {
+  const results = await Promise.allSettled(
+    [...openLogs(internals), internals.metadata.log].map(closeLog),
+  );
+  const failed = results.find((result) => result.status === "rejected");
+  if (failed !== undefined) throw failed.reason;
+}
+
+/** On runtimes without zstd of their own it must be loaded before a batch that needs it turns up. */
+async function loadZstd(): Promise<void> {
+  try {
+    await loadCodec("zstd");
+  } catch (error) {
+    // Whoever needs it is told then.
+    if (!isOttlaError(error, "CODEC_MISSING")) throw error;
+  }
+}
+
+/** Makes sure that there is a folder and that it may be opened, changing nothing if it may not. */
+function prepareFolder(fs: FileSystem, folder: string, create: boolean): void {
+  try {
+    const kind = kindOfFolder(fs, folder);
+    if (kind === "foreign") {
+      throw notAStore(folder, "it holds other files and no meta.properties");
+    }
+    if (kind === "empty" && !create) throw notAStore(folder, "it is empty");
+    if (kind === "store") checkSubFolders(fs, folder);
+  } catch (error) {
+    if (hasErrorCode(error, "ENOTDIR")) throw notAStore(folder, "it is a file");
+    if (!hasErrorCode(error, "ENOENT")) throw error;
+    if (!create) throw notAStore(folder, "there is no such folder");
+    fs.makeFolder(folder);
+  }
+}
+
+async function openLocked(
+  fs: FileSystem,
+  folder: string,
+  lock: StoreLock,
+  pool: FilePool,
+  options: StoreOptions & { readonly clock: NonNullable<StoreOptions["clock"]> },
+): Promise<StoreInternals> {
+  const { clock } = options;
+  const randomBytes = options.randomBytes ?? systemRandomBytes;
+  const metaFile = readMetaFile(fs, folder);
+  const isNew = metaFile === undefined;
+  const identity = isNew
+    ? { clusterId: randomUuid(randomBytes), nodeId: defaultNodeId, directoryId: undefined }
+    : identityOf(parseMetaProperties(metaFile, joinPath(folder, "meta.properties")));
+  const directoryId = identity.directoryId ?? randomUuid(randomBytes);
+  const partitioners = partitionersOf(readPartitioners(fs, folder));
+
+  hideMetaFile(
+    fs,
+    folder,
+    metaFile !== undefined && identity.directoryId !== undefined
+      ? metaFile
+      : printMetaProperties({ ...identity, directoryId }),
+  );
+  const marks = takeCleanShutdown(fs, folder);
+  const checkpoints = readCheckpoints(fs, folder);
+  const { metadata, isClean } = openMetadata(
+    { fs, folder, pool, clock, nodeId: identity.nodeId },
+    checkpoints,
+    marks,
+  );
+  const { image } = metadata;
+  if (isNew) await changeMetadata(metadata, initialFeatureRecords);
+  if (!isClean) settleFolders(fs, folder, image, () => randomUuid(randomBytes));
+  const overrides = options.topicOverrides ?? {};
+  const topics = topicStates(image, identity.nodeId, checkpoints, isClean, overrides);
+  const recovery = isClean
+    ? { wasClean: true, scannedPartitions: 0, scannedBytes: 0, tornBytes: 0 }
+    : await recoverAll({ fs, folder, pool, clock, topics });
+  const internals: StoreInternals = {
+    folder,
+    fs,
+    pool,
+    clock,
+    randomBytes,
+    options: {
+      ack: options.ack ?? "disk",
+      partitioner: options.partitioner ?? "xxh64",
+      retentionCheckMs: options.retentionCheckMs ?? 300_000,
+      checkpointMs: options.checkpointMs ?? 60_000,
+    },
+    topicOverrides: overrides,
+    lock,
+    nodeId: identity.nodeId,
+    directoryId,
+    clusterId: identity.clusterId,
+    image,
+    metadata,
+    topics,
+    partitioners,
+    recovery,
+    timers: [],
+    state: "open",
+  };
+  if (!isClean) writeRecoveryPoints(internals);
+  return internals;
+}
+
+function identityOf(
+  meta: MetaProperties,
+): { clusterId: string; nodeId: number; directoryId: string | undefined } {
+  const { clusterId, nodeId, directoryId } = meta;
+  if (clusterId === undefined || nodeId === undefined) {
+    throw new OttlaError(
+      "STORE_INVALID",
+      "Cannot open the store: its meta.properties names no cluster.id and node.id; a Kafka of the " +
+        "time of ZooKeeper wrote it",
+    );
+  }
+  return { clusterId, nodeId, directoryId };
+}
+
+function openMetadata(
+  place: Pick<StoreInternals, "fs" | "folder" | "pool" | "clock" | "nodeId">,
+  checkpoints: Checkpoints,
+  marks: { ours: CleanShutdown | undefined; isKafkaClean: boolean },
+): { metadata: MetadataLog; isClean: boolean } {
+  const { fs, pool, clock, nodeId } = place;
+  const name = partitionFolderName(metadataTopic, 0);
+  const folder = joinPath(place.folder, name);
+  fs.makeFolder(folder);
+  recordTopicIdOfFolder(fs, folder, metadataTopicId);
+  const { log } = openLog({
+    pool,
+    clock,
+    folder,
+    source: { topic: metadataTopic, partition: 0 },
+    config: topicConfigOf(new Map([["cleanup.policy", "delete"], ["retention.ms", "-1"]])),
+    leaderEpoch: 0,
+    // Kafka never trusts this log either; all of it is read anyway.
+    recoveryPoint: 0,
+    startOffset: checkpoints.startOffsets.get(name) ?? 0,
+  });
+  const now = cleanShutdownOf(log);
+  const { ours, isKafkaClean } = marks;
+  const isOurs = ours !== undefined && ours.metadataEndOffset === now.metadataEndOffset &&
+    ours.metadataBytes === now.metadataBytes;
+  const metadata = replayMetadata(log, metadataImage(), nodeId);
+  return { metadata, isClean: isOurs || (ours === undefined && isKafkaClean) };
+}
+
+/** What a broker would change if it ran on the folder: its controller appends to this log at every start. */
+function cleanShutdownOf(log: Log): CleanShutdown {
+  return {
+    metadataEndOffset: log.endOffset,
+    metadataBytes: log.segments.reduce((sum, segment) => sum + segment.sizeBytes, 0),
+  };
+}
+
+async function recoverAll(
+  store: Pick<StoreInternals, "fs" | "folder" | "pool" | "clock" | "topics">,
+): Promise<RecoveryReport> {
+  let scannedPartitions = 0;
+  let scannedBytes = 0;
+  let tornBytes = 0;
+  for (const topic of store.topics.values()) {
+    for (const state of topic.partitions) {
+      const opened = openPartition(store, topic, state);
+      scannedPartitions++;
+      scannedBytes += opened.scannedBytes;
+      tornBytes += opened.tornBytes;
+      if (scannedPartitions % recoveriesAtOnce === 0) await nextTurn();
+    }
+  }
+  return { wasClean: false, scannedPartitions, scannedBytes, tornBytes };
+}
+
+function partitionersOf(names: ReadonlyMap<string, string>): Map<string, Partitioner | "custom"> {
+  const known = new Map<string, Partitioner | "custom">();
+  for (const [topicId, name] of names) {
+    known.set(topicId, partitionerNames.find((partitioner) => partitioner === name) ?? "custom");
+  }
+  return known;
+}

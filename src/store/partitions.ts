@@ -1,0 +1,265 @@
+/** The partitions of a store: their logs, opened when first needed, and what is recorded of them. */
+
+import { hexOfUuid } from "../bytes/uuid.ts";
+import { OttlaError } from "../errors.ts";
+import type { PartitionOffset } from "../log/checkpoint_file.ts";
+import { readOffsetCheckpoint, writeOffsetCheckpoint } from "../log/checkpoint_file.ts";
+import type { Log } from "../log/log.ts";
+import type { OpenedLog } from "../log/log_open.ts";
+import { openLog } from "../log/log_open.ts";
+import { findTopicIdOfFolder, recordTopicIdOfFolder } from "../log/partition_metadata.ts";
+import type { FileSystem } from "../platform/file_system.ts";
+import { hasErrorCode } from "../platform/file_system.ts";
+import { joinPath } from "../platform/files.ts";
+import type { MetadataImage, TopicImage } from "./metadata_image.ts";
+import { brokerConfigEntries, findTopic, topicConfigEntries } from "./metadata_image.ts";
+import type { PartitionState, StoreInternals, TopicState } from "./store.ts";
+import { logStartName, recoveryPointName } from "./store_files.ts";
+import type { TopicConfig } from "./topic_config.ts";
+import { topicConfigOf } from "./topic_config.ts";
+import { metadataTopic, parsePartitionFolderName, partitionFolderName } from "./topic_name.ts";
+
+/** What is recorded of partitions, by the names of their folders. */
+export interface Checkpoints {
+  readonly recoveryPoints: ReadonlyMap<string, number>;
+  readonly startOffsets: ReadonlyMap<string, number>;
+}
+
+/**
+ * Reads what is recorded. A file that cannot be read counts as empty, as for Kafka: then more is scanned.
+ *
+ * @param fs Where it is.
+ * @param folder The store's folder.
+ * @returns The offsets by folder name.
+ */
+export function readCheckpoints(fs: FileSystem, folder: string): Checkpoints {
+  const read = (name: string): Map<string, number> => {
+    let entries: PartitionOffset[] = [];
+    try {
+      entries = readOffsetCheckpoint(fs, joinPath(folder, name));
+    } catch (error) {
+      if (!(error instanceof OttlaError)) throw error;
+    }
+    return new Map(
+      entries.map(({ topic, partition, offset }) => [
+        partitionFolderName(topic, partition),
+        offset,
+      ]),
+    );
+  };
+  return { recoveryPoints: read(recoveryPointName), startOffsets: read(logStartName) };
+}
+
+/**
+ * Records below which offset each partition is on disk.
+ *
+ * @param store The inside of a store.
+ */
+export function writeRecoveryPoints(store: StoreInternals): void {
+  const entries: PartitionOffset[] = [];
+  const add = (topic: string, partition: number, offset: number): void => {
+    if (offset > 0 && offset !== Infinity) entries.push({ topic, partition, offset });
+  };
+  for (const state of allPartitions(store)) {
+    add(state.topic, state.partition, state.log?.commit.syncedOffset ?? state.recoveryPoint);
+  }
+  add(metadataTopic, 0, store.metadata.log.commit.syncedOffset);
+  writeOffsetCheckpoint(store.fs, joinPath(store.folder, recoveryPointName), entries);
+}
+
+/**
+ * Records where logs begin that do not begin with their first segment.
+ *
+ * @param store The inside of a store.
+ */
+export function writeStartOffsets(store: StoreInternals): void {
+  const entries: PartitionOffset[] = [];
+  for (const state of allPartitions(store)) {
+    const { topic, partition, log } = state;
+    const offset = log?.startOffset ?? state.startOffset;
+    if (offset > 0) entries.push({ topic, partition, offset });
+  }
+  writeOffsetCheckpoint(store.fs, joinPath(store.folder, logStartName), entries);
+}
+
+/** All partitions of all topics. */
+export function* allPartitions(store: StoreInternals): Generator<PartitionState> {
+  for (const topic of store.topics.values()) yield* topic.partitions;
+}
+
+/**
+ * The log of a partition, opened if it is not.
+ *
+ * @param store The inside of a store.
+ * @param topic The topic.
+ * @param state One of its partitions.
+ * @returns The log.
+ * @throws OttlaError if its files cannot be read.
+ */
+export function logOf(store: StoreInternals, topic: TopicState, state: PartitionState): Log {
+  return state.log ?? openPartition(store, topic, state).log;
+}
+
+/**
+ * Opens the log of a partition, making its folder if there is none yet.
+ *
+ * @param store The inside of a store.
+ * @param topic The topic.
+ * @param state One of its partitions, not opened.
+ * @returns The log and what was done to it.
+ * @throws OttlaError if its files cannot be read or belong to another topic.
+ */
+export function openPartition(
+  store: Pick<StoreInternals, "fs" | "folder" | "pool" | "clock">,
+  topic: TopicState,
+  state: PartitionState,
+): OpenedLog {
+  const { fs } = store;
+  const folder = joinPath(store.folder, partitionFolderName(state.topic, state.partition));
+  const isNew = fs.stat(folder) === undefined;
+  fs.makeFolder(folder);
+  recordTopicIdOfFolder(fs, folder, topic.topicId);
+  if (isNew) fs.syncFolder(store.folder);
+  const opened = openLog({
+    pool: store.pool,
+    clock: store.clock,
+    folder,
+    source: { topic: state.topic, partition: state.partition },
+    config: topic.config,
+    leaderEpoch: Math.max(0, state.leaderEpoch),
+    recoveryPoint: state.recoveryPoint,
+    startOffset: state.startOffset,
+  });
+  state.log = opened.log;
+  return opened;
+}
+
+/**
+ * The topics of the metadata as a store works with them.
+ *
+ * @param image The metadata.
+ * @param nodeId The id that the folder belongs to.
+ * @param checkpoints What is recorded of partitions.
+ * @param isClean Whether the store was closed properly, so that all of every log is on disk.
+ * @param overrides Settings that are not recorded.
+ * @returns The topics by name.
+ */
+export function topicStates(
+  image: MetadataImage,
+  nodeId: number,
+  checkpoints: Checkpoints,
+  isClean: boolean,
+  overrides: Partial<TopicConfig>,
+): Map<string, TopicState> {
+  const topics = new Map<string, TopicState>();
+  for (const topic of image.topicsByName.values()) {
+    const state = topicState(image, topic, nodeId, overrides);
+    for (const partition of state.partitions) {
+      const name = partitionFolderName(partition.topic, partition.partition);
+      partition.recoveryPoint = isClean ? Infinity : checkpoints.recoveryPoints.get(name) ?? 0;
+      partition.startOffset = checkpoints.startOffsets.get(name) ?? 0;
+    }
+    topics.set(topic.name, state);
+  }
+  return topics;
+}
+
+/**
+ * A topic of the metadata, its partitions new.
+ *
+ * @param image The metadata.
+ * @param topic One of its topics.
+ * @param nodeId The id that the folder belongs to.
+ * @param overrides Settings that are not recorded.
+ * @returns The topic, no log opened.
+ */
+export function topicState(
+  image: MetadataImage,
+  topic: TopicImage,
+  nodeId: number,
+  overrides: Partial<TopicConfig>,
+): TopicState {
+  return {
+    name: topic.name,
+    topicId: topic.topicId,
+    config: configOf(image, topic.name, nodeId, overrides),
+    partitions: newPartitions(topic, 0),
+    partitionerState: { partition: -1, bytes: 0 },
+  };
+}
+
+/** The partitions of a topic from a number on, as new as can be. */
+export function newPartitions(topic: TopicImage, from: number): PartitionState[] {
+  const partitions: PartitionState[] = [];
+  for (let partition = from; partition < topic.partitions.size; partition++) {
+    partitions.push({
+      topic: topic.name,
+      partition,
+      log: undefined,
+      recoveryPoint: Infinity,
+      startOffset: 0,
+      leaderEpoch: topic.partitions.get(partition)?.leaderEpoch ?? 0,
+    });
+  }
+  return partitions;
+}
+
+/** The configuration of a topic: its own, over the broker's, over Kafka's defaults. */
+export function configOf(
+  image: MetadataImage,
+  topic: string,
+  nodeId: number,
+  overrides: Partial<TopicConfig>,
+): TopicConfig {
+  const entries = topicConfigEntries(image, topic);
+  return { ...topicConfigOf(entries, brokerConfigEntries(image, nodeId)), ...overrides };
+}
+
+/**
+ * Sets folders aside that belong to no topic: what a deletion left is removed, anything else is renamed as Kafka renames it.
+ *
+ * @param fs Where it is.
+ * @param folder The store's folder.
+ * @param image The metadata.
+ * @param newId Gives an id for a name.
+ */
+export function settleFolders(
+  fs: FileSystem,
+  folder: string,
+  image: MetadataImage,
+  newId: () => string,
+): void {
+  for (const { name, isFolder } of fs.list(folder)) {
+    if (!isFolder || name === partitionFolderName(metadataTopic, 0)) continue;
+    let parsed;
+    try {
+      parsed = parsePartitionFolderName(name);
+    } catch {
+      continue;
+    }
+    const path = joinPath(folder, name);
+    if (parsed.state === "delete") removeFolderWithFiles(fs, path);
+    if (parsed.state !== "live") continue;
+    const topic = findTopic(image, parsed.topic);
+    const id = findTopicIdOfFolder(fs, path);
+    const isKnown = topic !== undefined && topic.partitions.has(parsed.partition) &&
+      (id === undefined || id === topic.topicId);
+    if (!isKnown) fs.rename(path, `${path}.${hexOfUuid(newId())}-stray`);
+  }
+}
+
+/**
+ * Removes a folder and the files in it, as far as they can be removed now.
+ *
+ * @param fs Where it is.
+ * @param path The folder.
+ */
+export function removeFolderWithFiles(fs: FileSystem, path: string): void {
+  try {
+    for (const { name } of fs.list(path)) fs.remove(joinPath(path, name));
+    fs.removeFolder(path);
+  } catch (error) {
+    // On Windows a file that is still read cannot be removed: the next opening removes what is left.
+    if (!hasErrorCode(error, "EBUSY") && !hasErrorCode(error, "EPERM")) throw error;
+  }
+}

@@ -1,0 +1,167 @@
+/**
+ * The handle of a store, and what all of its functions share: one folder, one owner.
+ */
+
+import { OttlaError } from "../errors.ts";
+import type { Log } from "../log/log.ts";
+import type { Clock, Timer } from "../platform/clock.ts";
+import type { FilePool } from "../platform/file_pool.ts";
+import type { FileSystem } from "../platform/file_system.ts";
+import type { RandomBytes } from "../platform/random.ts";
+import type { StoreLock } from "../platform/store_lock.ts";
+import type { MetadataImage } from "./metadata_image.ts";
+import type { MetadataLog } from "./metadata_log.ts";
+import type { Partitioner, PartitionerState } from "./partitioner.ts";
+import type { TopicConfig } from "./topic_config.ts";
+
+/** What `openStore` may be told. */
+export interface StoreOptions {
+  /** Whether a folder that does not exist or is empty becomes a store; true unless given. */
+  readonly create?: boolean;
+  /** The level that appends wait for unless they say otherwise; "disk" unless given. */
+  readonly ack?: "disk" | "os" | "memory";
+  /** How records with a key find their partition, for topics that do not say; "xxh64" unless given. */
+  readonly partitioner?: Partitioner;
+  /** How often retention is enforced, in milliseconds; 300,000 unless given. */
+  readonly retentionCheckMs?: number;
+  /** How often recovery points are recorded, in milliseconds; 60,000 unless given. */
+  readonly checkpointMs?: number;
+  /** How many log files are kept open at once; 512 unless given. */
+  readonly openFilesMax?: number;
+  /** Where the files are; for tests. */
+  readonly fileSystem?: FileSystem;
+  /** What time it is; for tests. */
+  readonly clock?: Clock;
+  /** Where random ids come from; for tests. */
+  readonly randomBytes?: RandomBytes;
+  /**
+   * Overrides of every topic's configuration that are not recorded, for tests that need what Kafka does not allow,
+   * such as segments of a few kilobytes.
+   */
+  readonly topicOverrides?: Partial<TopicConfig>;
+}
+
+/** An open store. Opaque: pass it to the functions of this package. */
+export interface Store extends AsyncDisposable {
+  /** The folder, or ":memory:". */
+  readonly path: string;
+  /** @internal */
+  readonly internals: StoreInternals;
+}
+
+/** What is inside a store. */
+export interface StoreInternals {
+  readonly folder: string;
+  readonly fs: FileSystem;
+  readonly pool: FilePool;
+  readonly clock: Clock;
+  readonly randomBytes: RandomBytes;
+  readonly options: Required<
+    Pick<StoreOptions, "ack" | "partitioner" | "retentionCheckMs" | "checkpointMs">
+  >;
+  readonly topicOverrides: Partial<TopicConfig>;
+  readonly lock: StoreLock;
+  readonly nodeId: number;
+  readonly directoryId: string;
+  readonly clusterId: string;
+  readonly image: MetadataImage;
+  readonly metadata: MetadataLog;
+  readonly topics: Map<string, TopicState>;
+  /** Partitioners by topic id, for topics that have one of their own. */
+  readonly partitioners: Map<string, Partitioner | "custom">;
+  /** What the recovery at open found and did. */
+  readonly recovery: RecoveryReport;
+  timers: Timer[];
+  state: "open" | "closing" | "closed";
+}
+
+/** What opening a store had to do. */
+export interface RecoveryReport {
+  /** Whether the store had been closed properly. */
+  readonly wasClean: boolean;
+  /** Partitions whose logs were scanned. */
+  readonly scannedPartitions: number;
+  readonly scannedBytes: number;
+  /** Bytes cut from torn ends and put aside. */
+  readonly tornBytes: number;
+}
+
+/** A topic of an open store. */
+export interface TopicState {
+  readonly name: string;
+  readonly topicId: string;
+  config: TopicConfig;
+  readonly partitions: PartitionState[];
+  readonly partitionerState: PartitionerState;
+}
+
+/** A partition of an open store; its log is opened when it is first needed. */
+export interface PartitionState {
+  readonly topic: string;
+  readonly partition: number;
+  log: Log | undefined;
+  /** Everything below it is on disk; Infinity if the whole log is. */
+  recoveryPoint: number;
+  /** The first offset that can be read, as it was last recorded. */
+  startOffset: number;
+  leaderEpoch: number;
+}
+
+/**
+ * What is inside a store that can be used.
+ *
+ * @param store What a caller gave as a store.
+ * @returns Its inside.
+ * @throws TypeError if it is no store, OttlaError `HANDLE_CLOSED` if it is closed.
+ */
+export function openInternals(store: Store): StoreInternals {
+  const internals = (store as Store | undefined)?.internals;
+  if (internals === undefined) {
+    throw new TypeError("store must be what openStore() resolved to");
+  }
+  if (internals.state !== "open") {
+    throw new OttlaError("HANDLE_CLOSED", `Cannot use the store ${store.path}: it is closed`);
+  }
+  return internals;
+}
+
+/**
+ * A topic of a store.
+ *
+ * @param store The inside of a store.
+ * @param name The topic's name.
+ * @returns The topic.
+ * @throws TypeError if the name is no text, OttlaError `UNKNOWN_TOPIC_OR_PARTITION` if there is no such topic.
+ */
+export function getTopicState(store: StoreInternals, name: string): TopicState {
+  const topic = store.topics.get(name);
+  if (topic !== undefined) return topic;
+  if (typeof name !== "string") throw new TypeError(`topic must be a string, got ${typeof name}`);
+  throw new OttlaError(
+    "UNKNOWN_TOPIC_OR_PARTITION",
+    `Cannot find topic ${JSON.stringify(name)}: the store has no topic of that name`,
+    { details: { topic: name } },
+  );
+}
+
+/**
+ * A partition of a topic.
+ *
+ * @param topic The topic.
+ * @param partition Its number.
+ * @returns The partition.
+ * @throws TypeError if the number is no whole number, OttlaError `UNKNOWN_TOPIC_OR_PARTITION` if there is no such partition.
+ */
+export function getPartitionState(topic: TopicState, partition: number): PartitionState {
+  const state = topic.partitions[partition];
+  if (state !== undefined) return state;
+  if (!Number.isInteger(partition)) {
+    throw new TypeError(`partition must be a whole number, got ${String(partition)}`);
+  }
+  throw new OttlaError(
+    "UNKNOWN_TOPIC_OR_PARTITION",
+    `Cannot find partition ${partition} of ${topic.name}: it has partitions 0 to ` +
+      `${topic.partitions.length - 1}`,
+    { details: { topic: topic.name, partition } },
+  );
+}

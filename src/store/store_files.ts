@@ -1,0 +1,190 @@
+/**
+ * The files in the root of a store: which there are, and what they say about the folder.
+ *
+ * While a store is open its `meta.properties` bears another name, and a Kafka broker refuses a folder without that file. It gets its name
+ * back when the store is closed; after a crash, when it is next opened and closed.
+ */
+
+import { OttlaError } from "../errors.ts";
+import type { FileSystem } from "../platform/file_system.ts";
+import { joinPath, readFile, replaceFile } from "../platform/files.ts";
+import { metaPropertiesName } from "./meta_properties.ts";
+import { parsePartitionFolderName } from "./topic_name.ts";
+
+/** What `meta.properties` is called while a store is open. */
+const openMetaPropertiesName = "ottla.meta.properties";
+const cleanShutdownName = "ottla.cleanshutdown";
+const kafkaCleanShutdownName = ".kafka_cleanshutdown";
+const partitionersName = "ottla.partitioners";
+/** The version of our own files; a higher one was written by a newer ottla. */
+const filesVersion = 1;
+const smallFileBytesMax = 16 * 1024 * 1024;
+
+/** The name of the checkpoint of what is on disk. */
+export const recoveryPointName = "recovery-point-offset-checkpoint";
+/** The name of the checkpoint of where logs begin. */
+export const logStartName = "log-start-offset-checkpoint";
+
+/** What a folder is, as far as its names tell. */
+export type FolderKind = "empty" | "store" | "foreign";
+
+/**
+ * Looks at the names in a folder.
+ *
+ * @param fs Where it is.
+ * @param folder The folder.
+ * @returns "store" for a log directory of ottla's or Kafka's, "empty" if it may become one.
+ */
+export function kindOfFolder(fs: FileSystem, folder: string): FolderKind {
+  const entries = fs.list(folder);
+  const names = new Set(entries.map((entry) => entry.name));
+  if (names.has(metaPropertiesName) || names.has(openMetaPropertiesName)) return "store";
+  // A first opening that crashed leaves a lock, and a temporary file.
+  const isOurs = (name: string): boolean => name.startsWith("ottla.") || name === "lost+found";
+  return entries.every((entry) => isOurs(entry.name)) ? "empty" : "foreign";
+}
+
+/**
+ * The error for a folder that is not a store.
+ *
+ * @param folder The folder.
+ * @param reason What was found there.
+ * @returns `STORE_INVALID`.
+ */
+export function notAStore(folder: string, reason: string): OttlaError {
+  return new OttlaError("STORE_INVALID", `Cannot open ${folder} as a store: ${reason}`, {
+    details: { folder },
+  });
+}
+
+/**
+ * Checks that every sub-folder is one that a log directory may have.
+ *
+ * @param fs Where it is.
+ * @param folder The store's folder.
+ * @throws OttlaError `STORE_INVALID` naming one that is not.
+ */
+export function checkSubFolders(fs: FileSystem, folder: string): void {
+  for (const { name, isFolder } of fs.list(folder)) {
+    if (!isFolder || name === "remote-log-index-cache" || name === "lost+found") continue;
+    try {
+      parsePartitionFolderName(name);
+    } catch {
+      throw notAStore(folder, `it has a folder ${JSON.stringify(name)}, which is no partition's`);
+    }
+  }
+}
+
+/** Reads `meta.properties` under either of its names. */
+export function readMetaFile(fs: FileSystem, folder: string): Uint8Array | undefined {
+  return readFile(fs, joinPath(folder, openMetaPropertiesName), smallFileBytesMax) ??
+    readFile(fs, joinPath(folder, metaPropertiesName), smallFileBytesMax);
+}
+
+/** Takes `meta.properties` out of a broker's sight, with the given content. */
+export function hideMetaFile(fs: FileSystem, folder: string, content: Uint8Array): void {
+  const hidden = joinPath(folder, openMetaPropertiesName);
+  const shown = joinPath(folder, metaPropertiesName);
+  if (fs.stat(hidden) === undefined) replaceFile(fs, hidden, content);
+  if (fs.stat(shown) === undefined) return;
+  fs.remove(shown);
+  fs.syncFolder(folder);
+}
+
+/** Gives `meta.properties` its name back. */
+export function showMetaFile(fs: FileSystem, folder: string): void {
+  fs.rename(joinPath(folder, openMetaPropertiesName), joinPath(folder, metaPropertiesName));
+  fs.syncFolder(folder);
+}
+
+/** What the mark of a clean shutdown is bound to: a broker that ran since has changed it. */
+export interface CleanShutdown {
+  readonly metadataEndOffset: number;
+  readonly metadataBytes: number;
+}
+
+/**
+ * Reads the marks of a clean shutdown and removes them: from now on the folder is not cleanly closed.
+ *
+ * @param fs Where it is.
+ * @param folder The store's folder.
+ * @returns Our own mark, and whether Kafka's was there.
+ */
+export function takeCleanShutdown(
+  fs: FileSystem,
+  folder: string,
+): { ours: CleanShutdown | undefined; isKafkaClean: boolean } {
+  const oursPath = joinPath(folder, cleanShutdownName);
+  const kafkaPath = joinPath(folder, kafkaCleanShutdownName);
+  const ours = parseCleanShutdown(readFile(fs, oursPath, smallFileBytesMax));
+  const isKafkaClean = fs.stat(kafkaPath) !== undefined;
+  if (fs.stat(oursPath) !== undefined) fs.remove(oursPath);
+  if (isKafkaClean) fs.remove(kafkaPath);
+  fs.syncFolder(folder);
+  return { ours, isKafkaClean };
+}
+
+/** Leaves the mark of a clean shutdown. */
+export function writeCleanShutdown(fs: FileSystem, folder: string, mark: CleanShutdown): void {
+  const text = JSON.stringify({ version: filesVersion, ...mark });
+  replaceFile(fs, joinPath(folder, cleanShutdownName), new TextEncoder().encode(text));
+}
+
+/**
+ * Reads which topics have partitioners of their own.
+ *
+ * @param fs Where it is.
+ * @param folder The store's folder.
+ * @returns Names by topic id.
+ * @throws OttlaError `UNSUPPORTED_VERSION` if a newer ottla wrote the file, `STORE_INVALID` if it cannot be read.
+ */
+export function readPartitioners(fs: FileSystem, folder: string): Map<string, string> {
+  const path = joinPath(folder, partitionersName);
+  const bytes = readFile(fs, path, smallFileBytesMax);
+  if (bytes === undefined) return new Map();
+  let file: { version?: unknown; partitioners?: unknown };
+  try {
+    file = JSON.parse(new TextDecoder().decode(bytes));
+  } catch (cause) {
+    throw new OttlaError("STORE_INVALID", `Cannot read ${path}: it is not JSON`, { cause });
+  }
+  if (file.version !== filesVersion) {
+    throw new OttlaError(
+      "UNSUPPORTED_VERSION",
+      `Cannot read ${path}: it has version ${
+        String(file.version)
+      }, at most ${filesVersion} is known; ` +
+        `a newer ottla wrote the folder`,
+      { details: { path, version: String(file.version) } },
+    );
+  }
+  const entries = Object.entries(file.partitioners ?? {});
+  return new Map(entries.map(([topicId, name]) => [topicId, String(name)]));
+}
+
+/** Records which topics have partitioners of their own. */
+export function writePartitioners(
+  fs: FileSystem,
+  folder: string,
+  partitioners: ReadonlyMap<string, string>,
+): void {
+  const file = { version: filesVersion, partitioners: Object.fromEntries(partitioners) };
+  replaceFile(
+    fs,
+    joinPath(folder, partitionersName),
+    new TextEncoder().encode(JSON.stringify(file)),
+  );
+}
+
+function parseCleanShutdown(bytes: Uint8Array | undefined): CleanShutdown | undefined {
+  if (bytes === undefined) return undefined;
+  try {
+    const { version, metadataEndOffset, metadataBytes } = JSON.parse(
+      new TextDecoder().decode(bytes),
+    );
+    return version === filesVersion ? { metadataEndOffset, metadataBytes } : undefined;
+  } catch {
+    // A mark that cannot be read is no mark; the store is recovered.
+    return undefined;
+  }
+}

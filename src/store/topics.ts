@@ -1,0 +1,324 @@
+/** Creates, describes, changes and deletes topics. Every change is in the metadata log and on disk before it is true. */
+
+import { hexOfUuid } from "../bytes/uuid.ts";
+import { OttlaError } from "../errors.ts";
+import { abandonLog } from "../log/log.ts";
+import { advanceStart, retireSegments, sweepRetired } from "../log/retention.ts";
+import { joinPath } from "../platform/files.ts";
+import {
+  alterConfigRecords,
+  createPartitionsRecords,
+  createTopicRecords,
+  deleteTopicRecords,
+} from "./metadata_changes.ts";
+import { getTopic, topicConfigEntries } from "./metadata_image.ts";
+import { changeMetadata } from "./metadata_log.ts";
+import type { Partitioner } from "./partitioner.ts";
+import {
+  allPartitions,
+  configOf,
+  logOf,
+  newPartitions,
+  removeFolderWithFiles,
+  topicState,
+  writeStartOffsets,
+} from "./partitions.ts";
+import type { Store, StoreInternals, TopicState } from "./store.ts";
+import { getPartitionState, getTopicState, openInternals } from "./store.ts";
+import { writePartitioners } from "./store_files.ts";
+import { checkPartitioner, checkWholeNumber } from "./store_options.ts";
+import type { TopicConfig, TopicConfigChanges, TopicConfigOptions } from "./topic_config.ts";
+import {
+  checkTopicConfig,
+  configChangesOf,
+  configEntriesOf,
+  topicConfigOf,
+} from "./topic_config.ts";
+import { partitionFolderDeleteName, partitionFolderName } from "./topic_name.ts";
+import { randomUuid } from "./uuid.ts";
+
+/** What a topic is to be like. */
+export type TopicOptions = TopicConfigOptions & {
+  /** How many partitions; 1 unless given. */
+  readonly partitions?: number;
+  /** How records find their partition; the store's unless given. A function must be given again at every opening. */
+  readonly partitioner?: Partitioner;
+};
+
+/** What of a topic is to change; null sets an entry back to its default. */
+export type TopicChanges = TopicConfigChanges & { readonly partitioner?: Partitioner };
+
+/** What a topic is like. */
+export interface TopicDescription {
+  readonly name: string;
+  /** 22 characters. */
+  readonly topicId: string;
+  readonly partitions: readonly PartitionDescription[];
+  /** Every setting, defaults included. */
+  readonly config: TopicConfig;
+  readonly partitioner: Partitioner | "custom";
+}
+
+/** What a partition is like. */
+export interface PartitionDescription {
+  readonly partition: number;
+  readonly startOffset: number;
+  readonly endOffset: number;
+  readonly segmentCount: number;
+  readonly sizeBytes: number;
+}
+
+/**
+ * Creates a topic.
+ *
+ * @param store The store.
+ * @param name 1 to 249 of the characters a-z, A-Z, 0-9, `.`, `_` and `-`.
+ * @param options Its partitions and configuration; `ifNotExists` makes an existing topic a success.
+ * @returns Resolves with the topic when it is on disk.
+ * @throws TypeError or RangeError for options of the wrong kind. OttlaError `TOPIC_ALREADY_EXISTS`, `INVALID_TOPIC_EXCEPTION`,
+ * `INVALID_PARTITIONS`, `INVALID_CONFIG`.
+ */
+export async function createTopic(
+  store: Store,
+  name: string,
+  options: TopicOptions & { readonly ifNotExists?: boolean } = {},
+): Promise<TopicDescription> {
+  const internals = openInternals(store);
+  if (typeof name !== "string") throw new TypeError(`name must be a string, got ${typeof name}`);
+  const { partitions = 1, partitioner, ifNotExists = false, ...config } = options;
+  if (typeof partitions !== "number") {
+    throw new TypeError(`partitions must be a number, got ${typeof partitions}`);
+  }
+  if (partitioner !== undefined) checkPartitioner(partitioner);
+  const configs = configEntriesOf(config);
+  checkTopicConfig(topicConfigOf(configs));
+  const topicId = randomUuid(internals.randomBytes);
+  const { image, nodeId, directoryId, topicOverrides } = internals;
+  await changeMetadata(internals.metadata, () => {
+    openInternals(store);
+    if (ifNotExists && internals.topics.has(name)) return [];
+    const topic = { name, topicId, partitionCount: partitions, configs, nodeId, directoryId };
+    return createTopicRecords(image, topic);
+  });
+  if (!internals.topics.has(name)) {
+    if (partitioner !== undefined) recordPartitioner(internals, topicId, partitioner);
+    const topic = topicState(image, getTopic(image, name), nodeId, topicOverrides);
+    internals.topics.set(name, topic);
+  }
+  return describeTopic(store, name);
+}
+
+/**
+ * Deletes a topic and all of its records. Who is reading it gets an error; open ranges stay readable.
+ *
+ * @param store The store.
+ * @param name The topic's name.
+ * @returns Resolves when the deletion is on disk.
+ * @throws OttlaError `UNKNOWN_TOPIC_OR_PARTITION`.
+ */
+export async function deleteTopic(store: Store, name: string): Promise<void> {
+  const internals = openInternals(store);
+  getTopicState(internals, name);
+  await changeMetadata(internals.metadata, () => {
+    openInternals(store);
+    return deleteTopicRecords(internals.image, name);
+  });
+  const topic = internals.topics.get(name);
+  internals.topics.delete(name);
+  if (topic === undefined) return;
+  if (internals.partitioners.delete(topic.topicId)) savePartitioners(internals);
+  removePartitions(internals, topic);
+}
+
+/**
+ * The names of all topics, in order.
+ *
+ * @param store The store.
+ * @returns The names.
+ */
+export function listTopics(store: Store): string[] {
+  return [...openInternals(store).topics.keys()].sort();
+}
+
+/**
+ * Describes a topic: its partitions with their offsets and sizes, and its configuration.
+ *
+ * @param store The store.
+ * @param name The topic's name.
+ * @returns What it is like now.
+ * @throws OttlaError `UNKNOWN_TOPIC_OR_PARTITION`.
+ */
+export function describeTopic(store: Store, name: string): TopicDescription {
+  const internals = openInternals(store);
+  const topic = getTopicState(internals, name);
+  return {
+    name,
+    topicId: topic.topicId,
+    config: topic.config,
+    partitioner: internals.partitioners.get(topic.topicId) ?? internals.options.partitioner,
+    partitions: topic.partitions.map((state) => {
+      const log = logOf(internals, topic, state);
+      return {
+        partition: state.partition,
+        startOffset: log.startOffset,
+        endOffset: log.endOffset,
+        segmentCount: log.segments.length,
+        sizeBytes: log.segments.reduce((sum, segment) => sum + segment.sizeBytes, 0),
+      };
+    }),
+  };
+}
+
+/**
+ * Changes the configuration of a topic.
+ *
+ * @param store The store.
+ * @param name The topic's name.
+ * @param changes The settings that change; null sets one back to its default.
+ * @returns Resolves with the topic when the change is on disk.
+ * @throws TypeError for an unknown setting or a value of the wrong kind. OttlaError `UNKNOWN_TOPIC_OR_PARTITION`, `INVALID_CONFIG`.
+ */
+export async function alterTopic(
+  store: Store,
+  name: string,
+  changes: TopicChanges,
+): Promise<TopicDescription> {
+  const internals = openInternals(store);
+  const { image, nodeId, topicOverrides } = internals;
+  const { topicId } = getTopicState(internals, name);
+  if (typeof changes !== "object" || changes === null) {
+    throw new TypeError(`changes must be an object, got ${String(changes)}`);
+  }
+  const { partitioner, ...configChanges } = changes;
+  if (partitioner !== undefined) checkPartitioner(partitioner);
+  const entries = configChangesOf(configChanges);
+  await changeMetadata(internals.metadata, () => {
+    openInternals(store);
+    const after = new Map(topicConfigEntries(image, name));
+    for (const [key, value] of entries) {
+      if (value === null) after.delete(key);
+      else after.set(key, value);
+    }
+    checkTopicConfig(topicConfigOf(after));
+    return alterConfigRecords(image, name, entries);
+  });
+  if (partitioner !== undefined) recordPartitioner(internals, topicId, partitioner);
+  const topic = getTopicState(internals, name);
+  topic.config = configOf(image, name, nodeId, topicOverrides);
+  for (const { log } of topic.partitions) if (log !== undefined) log.config = topic.config;
+  return describeTopic(store, name);
+}
+
+/**
+ * Gives a topic more partitions. Keys may come to other partitions from then on.
+ *
+ * @param store The store.
+ * @param name The topic's name.
+ * @param partitionCount How many it is to have, more than it has.
+ * @returns Resolves with the topic when the change is on disk.
+ * @throws TypeError, or OttlaError `UNKNOWN_TOPIC_OR_PARTITION`, `INVALID_PARTITIONS`.
+ */
+export async function createPartitions(
+  store: Store,
+  name: string,
+  partitionCount: number,
+): Promise<TopicDescription> {
+  const internals = openInternals(store);
+  const { image, nodeId, directoryId } = internals;
+  getTopicState(internals, name);
+  if (typeof partitionCount !== "number") {
+    throw new TypeError(`partitionCount must be a number, got ${typeof partitionCount}`);
+  }
+  await changeMetadata(internals.metadata, () => {
+    openInternals(store);
+    return createPartitionsRecords(image, name, partitionCount, { nodeId, directoryId });
+  });
+  const topic = getTopicState(internals, name);
+  topic.partitions.push(...newPartitions(getTopic(image, name), topic.partitions.length));
+  return describeTopic(store, name);
+}
+
+/**
+ * Deletes the records of a partition before an offset. Their space is given back segment by segment.
+ *
+ * @param store The store.
+ * @param topicName The topic's name.
+ * @param partition The partition's number.
+ * @param beforeOffset The first offset to keep; -1 deletes all that can be read now.
+ * @returns Resolves with the new start offset when it is on disk.
+ * @throws TypeError or RangeError, OttlaError `UNKNOWN_TOPIC_OR_PARTITION`, `OFFSET_OUT_OF_RANGE` beyond the high watermark.
+ */
+export function deleteRecords(
+  store: Store,
+  topicName: string,
+  partition: number,
+  beforeOffset: number,
+): Promise<number> {
+  return Promise.resolve().then(() => {
+    const internals = openInternals(store);
+    const topic = getTopicState(internals, topicName);
+    const log = logOf(internals, topic, getPartitionState(topic, partition));
+    if (beforeOffset === undefined) throw new TypeError("beforeOffset must be a number");
+    checkWholeNumber("beforeOffset", beforeOffset, -1, Number.MAX_SAFE_INTEGER);
+    const startOffset = advanceStart(log, beforeOffset);
+    writeStartOffsets(internals);
+    retireSegments(log, internals.clock.now());
+    writeStartOffsets(internals);
+    sweepRetired(log);
+    return startOffset;
+  });
+}
+
+/**
+ * The partitioner of a topic.
+ *
+ * @param internals The inside of a store.
+ * @param topic The topic.
+ * @returns The partitioner.
+ * @throws OttlaError `INVALID_CONFIG` if it was a function and has not been given again since the store was opened.
+ */
+export function partitionerOf(internals: StoreInternals, topic: TopicState): Partitioner {
+  const partitioner = internals.partitioners.get(topic.topicId) ?? internals.options.partitioner;
+  if (partitioner !== "custom") return partitioner;
+  throw new OttlaError(
+    "INVALID_CONFIG",
+    `Cannot choose a partition of ${topic.name}: its partitioner is a function, which must be given ` +
+      `again with alterTopic(store, ${JSON.stringify(topic.name)}, { partitioner })`,
+    { details: { topic: topic.name } },
+  );
+}
+
+function recordPartitioner(
+  internals: StoreInternals,
+  topicId: string,
+  partitioner: Partitioner,
+): void {
+  internals.partitioners.set(topicId, partitioner);
+  savePartitioners(internals);
+}
+
+function savePartitioners(internals: StoreInternals): void {
+  const names = new Map<string, string>();
+  for (const [topicId, partitioner] of internals.partitioners) {
+    names.set(topicId, typeof partitioner === "function" ? "custom" : partitioner);
+  }
+  writePartitioners(internals.fs, internals.folder, names);
+}
+
+/** Removes the folders of a topic that is no longer in the metadata. */
+function removePartitions(internals: StoreInternals, topic: TopicState): void {
+  const { fs, folder, randomBytes } = internals;
+  for (const { log, partition } of topic.partitions) {
+    if (log !== undefined) abandonLog(log);
+    const path = joinPath(folder, partitionFolderName(topic.name, partition));
+    if (fs.stat(path) === undefined) continue;
+    const id = hexOfUuid(randomUuid(randomBytes));
+    const target = joinPath(folder, partitionFolderDeleteName(topic.name, partition, id));
+    fs.rename(path, target);
+    removeFolderWithFiles(fs, target);
+  }
+  fs.syncFolder(folder);
+  if ([...allPartitions(internals)].some(({ startOffset }) => startOffset > 0)) {
+    writeStartOffsets(internals);
+  }
+}
