@@ -6,11 +6,7 @@
  */
 
 import process from "node:process";
+import { processIo } from "./process_io.ts";
+import { runCli } from "./run.ts";
 
-const [name] = process.argv.slice(2);
-if (name === "--help") {
-  process.stdout.write("ottla <command>\n");
-} else {
-  process.stderr.write(`ottla: unknown command ${process.argv.slice(2).join(" ")}\n`);
-  process.exitCode = 1;
-}
+process.exitCode = await runCli(process.argv.slice(2), processIo());

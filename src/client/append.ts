@@ -6,16 +6,10 @@ import { OttlaError } from "../errors.ts";
 import type { Ack, Log } from "../log/log.ts";
 import { appendBuilt } from "../log/log.ts";
 import type { BatchBuilder } from "../record/batch_builder.ts";
-import {
-  appendRecord,
-  batchBuilder,
-  finishBatch,
-  openBatchBytes,
-  recordBytesMax,
-  resetBuilder,
-} from "../record/batch_builder.ts";
+import { appendRecord, batchBuilder, finishBatch, resetBuilder } from "../record/batch_builder.ts";
 import type { Compression } from "../record/compression.ts";
 import type { Content, HeaderInput } from "../record/record.ts";
+import type { Partitioner } from "../store/partitioner.ts";
 import { choosePartition } from "../store/partitioner.ts";
 import { logOf } from "../store/partitions.ts";
 import type { PartitionState, Store, StoreInternals, TopicState } from "../store/store.ts";
@@ -23,7 +17,7 @@ import { getPartitionState, getTopicState, openInternals } from "../store/store.
 import { checkAck } from "../store/store_options.ts";
 import type { TopicConfig } from "../store/topic_config.ts";
 import { partitionerOf } from "../store/topics.ts";
-import type { Topic, TopicArgument } from "./topic.ts";
+import type { Serializer, Topic, TopicArgument } from "./topic.ts";
 import { contentOf, nameOfTopic } from "./topic.ts";
 
 /** A record to be written to a topic with types, or to a topic of bytes and text. */
@@ -104,20 +98,18 @@ export async function append<K = Content, V = Content>(
 ): Promise<RecordMetadata> {
   const internals = openInternals(store);
   const ack = ackOf(internals, options);
-  const state = getTopicState(internals, nameOfTopic(topic as TopicArgument));
-  const now = internals.clock.now();
-  const portions: Portion[] = [];
+  const call = beginCall(internals, topic as TopicArgument);
   let waiting: Promise<void> | undefined;
   try {
-    addRecord(internals, state, topic as TopicArgument, record as AppendRecord, now, portions);
-    waiting = writePortion(portions[0]!, state.config, now, ack);
+    addRecord(call, record as AppendRecord);
+    waiting = writePortion(call.portions[0]!, call, ack);
   } finally {
-    giveBack(internals, portions);
+    giveBack(call);
   }
   if (waiting !== undefined) await withSignal(waiting, options.signal);
-  const { log, baseOffset, maxTimestamp } = portions[0]!;
+  const { log, baseOffset, maxTimestamp } = call.portions[0]!;
   const { partition } = log.source;
-  return { topic: state.name, partition, offset: baseOffset, timestamp: maxTimestamp };
+  return { topic: call.topic.name, partition, offset: baseOffset, timestamp: maxTimestamp };
 }
 
 /**
@@ -141,29 +133,26 @@ export async function appendBatch<K = Content, V = Content>(
 ): Promise<BatchMetadata[]> {
   const internals = openInternals(store);
   const ack = ackOf(internals, options);
-  const state = getTopicState(internals, nameOfTopic(topic as TopicArgument));
   if (typeof records !== "object" || records === null || !(Symbol.iterator in records)) {
     throw new TypeError("records must be an array or another iterable of records");
   }
-  const now = internals.clock.now();
-  const portions: Portion[] = [];
+  const call = beginCall(internals, topic as TopicArgument);
+  const { portions } = call;
   const waits: Promise<void>[] = [];
   try {
-    for (const record of records) {
-      addRecord(internals, state, topic as TopicArgument, record as AppendRecord, now, portions);
-    }
-    for (const portion of portions) finishOpenBatch(portion, state.config, now);
+    for (const record of records) addRecord(call, record as AppendRecord);
+    for (const portion of portions) finishOpenBatch(portion, call.config, call.now);
     for (const portion of portions) {
-      const waiting = writePortion(portion, state.config, now, ack);
+      const waiting = writePortion(portion, call, ack);
       if (waiting !== undefined) waits.push(waiting);
     }
   } finally {
-    giveBack(internals, portions);
+    giveBack(call);
   }
   if (waits.length > 0) await withSignal(Promise.all(waits), options.signal);
   return portions
     .map(({ log, baseOffset, nextOffset, maxTimestamp }) => ({
-      topic: state.name,
+      topic: call.topic.name,
       partition: log.source.partition,
       baseOffset,
       lastOffset: nextOffset - 1,
@@ -186,57 +175,76 @@ function ackOf(internals: StoreInternals, options: AppendOptions): Ack {
   return options.ack ?? internals.options.ack;
 }
 
+/** One call of `append` or `appendBatch`. */
+interface Call {
+  readonly internals: StoreInternals;
+  readonly topic: TopicState;
+  readonly config: TopicConfig;
+  readonly partitioner: Partitioner;
+  readonly keySerde: Serializer | undefined;
+  readonly valueSerde: Serializer | undefined;
+  readonly now: number;
+  /** Whether there is nothing to choose. */
+  readonly hasOnePartition: boolean;
+  /** By partition, in the order in which they were first touched. */
+  readonly portions: Portion[];
+}
+
+function beginCall(internals: StoreInternals, argument: TopicArgument): Call {
+  const topic = getTopicState(internals, nameOfTopic(argument));
+  const isTyped = typeof argument === "object";
+  const partitioner = partitionerOf(internals, topic);
+  return {
+    internals,
+    topic,
+    config: topic.config,
+    partitioner,
+    hasOnePartition: topic.partitions.length === 1 && typeof partitioner !== "function",
+    keySerde: isTyped ? argument.key : undefined,
+    valueSerde: isTyped ? argument.value : undefined,
+    now: internals.clock.now(),
+    portions: [],
+  };
+}
+
 /** Writes a record into the batch of its partition, ending the batch first if it is full. */
-function addRecord(
-  internals: StoreInternals,
-  topic: TopicState,
-  argument: TopicArgument,
-  record: AppendRecord,
-  now: number,
-  portions: Portion[],
-): void {
+function addRecord(call: Call, record: AppendRecord): void {
   if (typeof record !== "object" || record === null) {
     throw new TypeError(`record must be an object with a key and a value, got ${String(record)}`);
   }
-  const isTyped = typeof argument === "object";
-  const key = contentOf("key", record.key, isTyped ? argument.key : undefined);
-  const value = contentOf("value", record.value, isTyped ? argument.value : undefined);
+  const { config, now } = call;
+  const key = contentOf("key", record.key, call.keySerde);
+  const value = contentOf("value", record.value, call.valueSerde);
   const headers = record.headers === undefined ? noHeaders : checkHeaders(record.headers);
-  const { config } = topic;
   const timestamp = record.timestamp === undefined
     ? now
     : checkTimestamp(record.timestamp, config, now);
-  if (key === null && config.cleanupPolicy.includes("compact")) {
-    throw new OttlaError(
-      "INVALID_RECORD",
-      `Cannot append a record without a key to ${topic.name}: the topic is compacted`,
-      { details: { topic: topic.name } },
-    );
-  }
-  const sizeMax = recordBytesMax(key, value, headers);
-  const portion = portionFor(internals, topic, record.partition, key, sizeMax, portions);
+  if (key === null && config.cleanupPolicy.includes("compact")) throw keyMissing(call.topic);
+  const portion = portionFor(call, record.partition, key, value);
   const { builder } = portion;
-  if (openBatchBytes(builder) + sizeMax > config.maxMessageBytes && builder.recordCount > 0) {
+  const { maxMessageBytes } = config;
+  if (!appendRecord(builder, timestamp, key, value, headers, maxMessageBytes)) {
     finishOpenBatch(portion, config, now);
+    appendRecord(builder, timestamp, key, value, headers);
   }
-  appendRecord(builder, timestamp, key, value, headers);
   if (timestamp > portion.maxTimestamp) portion.maxTimestamp = timestamp;
 }
 
 /** The portion of the partition that a record goes to. */
 function portionFor(
-  internals: StoreInternals,
-  topic: TopicState,
+  call: Call,
   partition: number | undefined,
   key: Content,
-  sizeBytes: number,
-  portions: Portion[],
+  value: Content,
 ): Portion {
+  const { internals, topic, portions } = call;
+  const first = portions[0];
+  if (call.hasOnePartition && partition === undefined && first !== undefined) return first;
   const chosen = partition ?? choosePartition(
-    partitionerOf(internals, topic),
+    call.partitioner,
     topic.partitionerState,
     key,
-    sizeBytes,
+    value,
     topic.partitions.length,
     internals.randomBytes,
   );
@@ -256,6 +264,14 @@ function portionFor(
   };
   portions.push(portion);
   return portion;
+}
+
+function keyMissing(topic: TopicState): OttlaError {
+  return new OttlaError(
+    "INVALID_RECORD",
+    `Cannot append a record without a key to ${topic.name}: the topic is compacted`,
+    { details: { topic: topic.name } },
+  );
 }
 
 function finishOpenBatch(portion: Portion, config: TopicConfig, now: number): void {
@@ -282,17 +298,12 @@ function finishOpenBatch(portion: Portion, config: TopicConfig, now: number): vo
   );
 }
 
-function writePortion(
-  portion: Portion,
-  config: TopicConfig,
-  now: number,
-  ack: Ack,
-): Promise<void> | undefined {
-  finishOpenBatch(portion, config, now);
+function writePortion(portion: Portion, call: Call, ack: Ack): Promise<void> | undefined {
+  finishOpenBatch(portion, call.config, call.now);
   return appendBuilt(portion.log, portion.builder, portion.nextOffset, ack);
 }
 
-function giveBack(internals: StoreInternals, portions: readonly Portion[]): void {
+function giveBack({ internals, portions }: Call): void {
   let kept = spares.get(internals);
   if (kept === undefined) {
     kept = [];

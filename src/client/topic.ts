@@ -15,7 +15,7 @@ export interface Topic<K = Uint8Array | null, V = Uint8Array | null> {
 export type TopicArgument<K = unknown, V = unknown> = string | Topic<K, V>;
 
 /** The half of a serde that writes, whatever type it is for. */
-type Serializer = Pick<Serde<never>, "name" | "serialize">;
+export type Serializer = Pick<Serde<never>, "name" | "serialize">;
 
 /**
  * Gives a topic types.

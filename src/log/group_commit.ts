@@ -30,7 +30,7 @@ export interface GroupCommit {
   readonly sync: () => { readonly endOffset: number; readonly done: Promise<void> };
   /** Called when `syncedOffset` has moved, before those who wait are told. */
   readonly onSynced: () => void;
-  /** Turns what a file system threw into the error that everyone gets. */
+  /** Turns what a file system threw into the error that everyone gets, the first if there are several. */
   readonly onFailed: (cause: unknown) => Error;
 }
 
@@ -101,6 +101,16 @@ export function waitUntilSynced(commit: GroupCommit, endOffset: number): Promise
   });
 }
 
+/**
+ * Tells all who wait that nothing will come of it.
+ *
+ * @param commit The stage.
+ * @param error What they get.
+ */
+export function rejectWaiters(commit: GroupCommit, error: Error): void {
+  for (const waiter of commit.waiters.splice(0)) waiter.reject(error);
+}
+
 async function syncUntilNobodyWaits(commit: GroupCommit): Promise<void> {
   try {
     while (commit.waiters.length > 0) {
@@ -110,7 +120,7 @@ async function syncUntilNobodyWaits(commit: GroupCommit): Promise<void> {
     }
   } catch (cause) {
     commit.failure = commit.onFailed(cause);
-    for (const waiter of commit.waiters.splice(0)) waiter.reject(commit.failure);
+    rejectWaiters(commit, commit.failure);
   } finally {
     commit.isSyncing = false;
   }

@@ -11,8 +11,7 @@ import { getInt64 } from "../bytes/byte_reader.ts";
 import { OttlaError } from "../errors.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { FilePool } from "../platform/file_pool.ts";
-import { closePooledFile, handleOf, pinFile, unpinFile } from "../platform/file_pool.ts";
-import { hasErrorCode } from "../platform/file_system.ts";
+import { closePooledFile, handleOf } from "../platform/file_pool.ts";
 import { joinPath } from "../platform/files.ts";
 import type { BatchBuilder } from "../record/batch_builder.ts";
 import { builtBytes } from "../record/batch_builder.ts";
@@ -23,11 +22,19 @@ import type { Segment, SegmentConfig } from "../segment/segment.ts";
 import { appendToSegment, mustRoll } from "../segment/segment.ts";
 import type { Gap } from "../segment/segment_load.ts";
 import { createSegment, indexesOf, sealSegment } from "../segment/segment_load.ts";
+import type { AcceptedBatches } from "./accepted_batches.ts";
+import {
+  acceptBytes,
+  acceptedBytesMax,
+  acceptedWriteBytes,
+  dropWritten,
+} from "./accepted_batches.ts";
 import { writeEpochCheckpoint } from "./checkpoint_file.ts";
 import type { GroupCommit } from "./group_commit.ts";
-import { hideUntilSynced, visibleEnd, waitUntilSynced } from "./group_commit.ts";
+import { hideUntilSynced, rejectWaiters, visibleEnd, waitUntilSynced } from "./group_commit.ts";
 import type { LeaderEpochCache } from "./leader_epoch_cache.ts";
 import { assignEpoch } from "./leader_epoch_cache.ts";
+import { batchTooLargeError, closedError, poisonError, storageError } from "./log_errors.ts";
 
 /** What an acknowledgement stands for: on disk, in the page cache, or accepted. */
 export type Ack = "disk" | "os" | "memory";
@@ -70,31 +77,15 @@ export interface Log {
   readonly doomed: Segment[];
   /** Damage that is known of. */
   readonly gaps: Gap[];
+  /** Set by a roll that failed: its file may lie in the folder, so nothing is appended before it. */
+  isRollDue: boolean;
   lastSyncMs: number;
   isClosed: boolean;
 }
 
-/** Batches that were acknowledged at level "memory". */
-export interface AcceptedBatches {
-  chunks: Uint8Array[];
-  sizeBytes: number;
-  /** Whether someone will write them soon. */
-  isWriteDue: boolean;
-}
-
-/** Accepted batches are written when there are this many bytes of them. */
-const acceptedWriteBytes = 256 * 1024;
-/** And when the disk takes none, this many are kept before appends fail. */
-const acceptedBytesMax = 8 * 1024 * 1024;
-
 /** The segment that is written to. */
 export function activeSegment(log: Log): Segment {
   return log.segments.at(-1)!;
-}
-
-/** The name of a log for people: `orders-3`. */
-export function nameOfLog(log: Log): string {
-  return `${log.source.topic}-${log.source.partition}`;
 }
 
 /**
@@ -106,7 +97,7 @@ export function nameOfLog(log: Log): string {
  * @param ack What to wait for.
  * @returns Resolves when the level is reached; undefined if it is reached already.
  * @throws OttlaError `DISK_FULL`, `KAFKA_STORAGE_ERROR`, `RECORD_LIST_TOO_LARGE`: of the batch that it names and those
- * behind it nothing is in the log.
+ * behind it nothing is in the log, which ends at `endOffset` in the details.
  */
 export function appendBuilt(
   log: Log,
@@ -118,8 +109,9 @@ export function appendBuilt(
   const bytes = builtBytes(builder);
   const baseOffset = log.endOffset;
   assert(getInt64(builder.view, 0) === baseOffset, "batches begin where the log ends");
-  if (ack === "memory") {
-    acceptBatches(log, bytes.slice(), endOffset);
+  checkBatchSizes(log, bytes, builder.view);
+  if (ack === "memory" && bytes.length <= acceptedBytesMax) {
+    acceptBatches(log, bytes, endOffset);
     return undefined;
   }
   writeAccepted(log);
@@ -139,18 +131,34 @@ export function appendBuilt(
  */
 export function writeAccepted(log: Log): void {
   const { accepted } = log;
-  while (accepted.chunks.length > 0) {
-    const chunk = accepted.chunks[0]!;
-    const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-    const endOffset = log.endOffset;
-    log.endOffset = getInt64(view, 0);
-    try {
-      writeBatches(log, chunk, view, false);
-    } finally {
-      log.endOffset = Math.max(log.endOffset, endOffset);
-    }
-    accepted.chunks.shift();
-    accepted.sizeBytes -= chunk.length;
+  if (accepted.sizeBytes === 0) return;
+  const bytes = accepted.bytes.subarray(0, accepted.sizeBytes);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const { endOffset } = log;
+  log.endOffset = activeSegment(log).endOffset;
+  try {
+    writeBatches(log, bytes, view, false);
+  } finally {
+    // Of several runs the first may be written and the next one not.
+    dropWritten(accepted, log.endOffset);
+    log.endOffset = endOffset;
+  }
+  flushIfDue(log);
+}
+
+/**
+ * Writes what was accepted at level "memory", if the disk takes it.
+ *
+ * @param log The log.
+ * @returns The error if it does not; then what could not be written stays accepted.
+ */
+export function tryWriteAccepted(log: Log): OttlaError | undefined {
+  try {
+    writeAccepted(log);
+    return undefined;
+  } catch (error) {
+    if (error instanceof OttlaError) return error;
+    throw error;
   }
 }
 
@@ -168,35 +176,6 @@ export async function flushLog(log: Log): Promise<void> {
 }
 
 /**
- * Syncs the files of a log; what the group commit does when someone waits.
- *
- * @param log The log.
- * @returns Up to which offset, and when it is done.
- */
-export function syncLog(log: Log): { endOffset: number; done: Promise<void> } {
-  const { pool } = log;
-  const segments = [...log.unsynced];
-  const endOffset = activeSegment(log).endOffset;
-  const syncs = segments.map(async (segment) => {
-    const file = pinFile(pool, segment.log);
-    try {
-      await pool.fs.syncData(file);
-    } finally {
-      unpinFile(segment.log);
-    }
-  });
-  const done = Promise.all(syncs).then(() => {
-    log.lastSyncMs = log.clock.now();
-    const isSynced = (segment: Segment): boolean => segment.endOffset <= endOffset;
-    const kept = log.unsynced.filter((segment) =>
-      !segments.includes(segment) || !isSynced(segment)
-    );
-    log.unsynced.splice(0, log.unsynced.length, ...kept);
-  });
-  return { endOffset, done };
-}
-
-/**
  * Brings the high watermark to where the levels of all batches allow, and tells those who watch it.
  *
  * @param log The log.
@@ -209,18 +188,25 @@ export function advanceHighWatermark(log: Log): void {
 }
 
 /**
- * Closes the active segment and opens a new one behind it.
+ * Closes the active segment and opens a new one behind it. An empty one stays.
  *
  * @param log The log.
- * @throws OttlaError `DISK_FULL`, `KAFKA_STORAGE_ERROR`; then the log is as before.
+ * @throws OttlaError `DISK_FULL`, `KAFKA_STORAGE_ERROR`; then the next append tries again.
  */
 export function rollLog(log: Log): void {
   const active = activeSegment(log);
+  if (active.sizeBytes === 0) return;
   const place = { pool: log.pool, folder: log.folder, source: log.source };
-  sealSegment(active, log.config);
-  const segment = createSegment(place, active.endOffset, log.config, log.clock.now());
-  log.pool.fs.syncFolder(log.folder);
-  log.segments.push(segment);
+  log.isRollDue = true;
+  try {
+    sealSegment(active, log.config);
+    const segment = createSegment(place, active.endOffset, log.config, log.clock.now());
+    log.pool.fs.syncFolder(log.folder);
+    log.segments.push(segment);
+  } catch (cause) {
+    throw storageError(log, cause, "begin a segment of");
+  }
+  log.isRollDue = false;
   // Bounds what a recovery has to read. Nobody waits; a failure poisons the log and so reaches who comes next.
   waitUntilSynced(log.commit, active.endOffset).catch(() => {});
 }
@@ -245,8 +231,13 @@ export function saveActiveIndexes(log: Log): void {
 export async function closeLog(log: Log): Promise<number> {
   if (log.isClosed) return log.commit.syncedOffset;
   try {
-    await flushLog(log);
+    checkUsable(log);
+    const failure = tryWriteAccepted(log);
+    // From here on nothing is taken, so that what is on disk in the end is all there is.
+    log.isClosed = true;
+    await waitUntilSynced(log.commit, activeSegment(log).endOffset);
     sealSegment(activeSegment(log), log.config);
+    if (failure !== undefined) throw failure;
     return log.commit.syncedOffset;
   } finally {
     abandonLog(log);
@@ -260,9 +251,10 @@ export async function closeLog(log: Log): Promise<number> {
  */
 export function abandonLog(log: Log): void {
   log.isClosed = true;
-  for (const segment of log.segments) {
+  for (const segment of [...log.segments, ...log.doomed]) {
     if (segment.log.pins === 0) closePooledFile(log.pool, segment.log);
   }
+  rejectWaiters(log.commit, closedError(log));
   notifyWatchers(log);
 }
 
@@ -273,45 +265,31 @@ export function abandonLog(log: Log): void {
  * @throws OttlaError `HANDLE_CLOSED`, or the failure that poisoned it.
  */
 export function checkUsable(log: Log): void {
-  if (log.isClosed) {
-    throw new OttlaError("HANDLE_CLOSED", `Cannot use ${nameOfLog(log)}: it is closed`);
-  }
+  if (log.isClosed) throw closedError(log);
   if (log.commit.failure !== undefined) throw log.commit.failure;
 }
 
 /**
- * Turns the failure of a sync into the error that everyone gets until the store is opened again.
+ * Makes a failure after which nobody knows what is on disk the error that everyone gets until the store is opened again.
  *
  * @param log The log.
  * @param cause What the file system threw.
- * @returns The error.
+ * @param action What failed.
+ * @returns The error: that of the first failure if there are several.
  */
-export function poisonLog(log: Log, cause: unknown): OttlaError {
-  const { syncedOffset } = log.commit;
-  const failure = new OttlaError(
-    "KAFKA_STORAGE_ERROR",
-    `Cannot use ${
-      nameOfLog(log)
-    }: syncing it failed, so records from offset ${syncedOffset} on may ` +
-      `not be on disk; open the store again to go on from what is`,
-    { cause, details: { ...log.source, syncedOffset } },
-  );
-  log.commit.failure ??= failure;
+export function poisonLog(log: Log, cause: unknown, action = "syncing it"): Error {
+  log.commit.failure ??= poisonError(log, cause, action);
   notifyWatchers(log);
-  return failure;
+  return log.commit.failure;
 }
 
-function acceptBatches(log: Log, chunk: Uint8Array, endOffset: number): void {
+function acceptBatches(log: Log, bytes: Uint8Array, endOffset: number): void {
   const { accepted } = log;
-  if (accepted.sizeBytes >= acceptedWriteBytes) {
-    try {
-      writeAccepted(log);
-    } catch (error) {
-      if (accepted.sizeBytes + chunk.length > acceptedBytesMax) throw error;
-    }
+  if (accepted.sizeBytes + bytes.length > acceptedWriteBytes) {
+    const failure = tryWriteAccepted(log);
+    if (failure !== undefined && accepted.sizeBytes + bytes.length > acceptedBytesMax) throw failure;
   }
-  accepted.chunks.push(chunk);
-  accepted.sizeBytes += chunk.length;
+  acceptBytes(accepted, bytes);
   log.endOffset = endOffset;
   advanceHighWatermark(log);
   if (accepted.isWriteDue) return;
@@ -322,11 +300,15 @@ function acceptBatches(log: Log, chunk: Uint8Array, endOffset: number): void {
 function writeAcceptedLater(log: Log): void {
   log.accepted.isWriteDue = false;
   if (log.isClosed || log.commit.failure !== undefined) return;
-  try {
-    writeAccepted(log);
-  } catch (error) {
-    // Nobody waits for this. What is accepted stays so, and the next append, read, flush or close tries again.
-    if (!(error instanceof OttlaError)) throw error;
+  // Nobody waits for this. What could not be written the next append, read, flush or close tries again.
+  tryWriteAccepted(log);
+}
+
+function checkBatchSizes(log: Log, bytes: Uint8Array, view: DataView): void {
+  for (let at = 0; at < bytes.length;) {
+    const sizeBytes = batchSizeAt(view, at);
+    if (sizeBytes > log.config.segmentBytes) throw batchTooLargeError(log, sizeBytes);
+    at += sizeBytes;
   }
 }
 
@@ -349,26 +331,19 @@ function writeBatches(log: Log, bytes: Uint8Array, view: DataView, isHidden: boo
 
 /** The segment that the batch at a position belongs into: the active one, or a new one. */
 function segmentForBatch(log: Log, view: DataView, position: number): Segment {
-  const sizeBytes = batchSizeAt(view, position);
-  const { config } = log;
-  if (sizeBytes > config.segmentBytes) {
-    throw new OttlaError(
-      "RECORD_LIST_TOO_LARGE",
-      `Cannot append a batch of ${sizeBytes} bytes to ${nameOfLog(log)}: a segment holds at most ` +
-        `${config.segmentBytes}`,
-      { details: { ...log.source, sizeBytes, segmentBytes: config.segmentBytes } },
-    );
-  }
   const active = activeSegment(log);
-  const indexes = indexesOf(active, config);
+  // An empty segment takes any batch: this one was accepted before segments became smaller.
+  if (active.sizeBytes === 0) return active;
+  const { config } = log;
+  const sizeBytes = batchSizeAt(view, position);
   const lastOffset = log.endOffset + view.getInt32(position + field.lastOffsetDelta);
   const maxTimestamp = getInt64(view, position + field.maxTimestamp);
+  const indexes = indexesOf(active, config);
   const now = log.clock.now();
-  if (!mustRoll(active, indexes, config, sizeBytes, maxTimestamp, lastOffset, now)) return active;
-  try {
+  if (
+    log.isRollDue || mustRoll(active, indexes, config, sizeBytes, maxTimestamp, lastOffset, now)
+  ) {
     rollLog(log);
-  } catch (cause) {
-    throw storageError(log, cause, "begin a segment of");
   }
   return activeSegment(log);
 }
@@ -400,28 +375,20 @@ function writeRunUndo(log: Log, segment: Segment): void {
   try {
     log.pool.fs.truncate(handleOf(log.pool, segment.log), segment.sizeBytes);
   } catch (cause) {
-    poisonLog(log, cause);
+    poisonLog(log, cause, "taking back a write that failed");
   }
 }
 
 function noteEpoch(log: Log, baseOffset: number): void {
+  const { entries } = log.epochs;
   if (!assignEpoch(log.epochs, log.leaderEpoch, baseOffset)) return;
   try {
     const path = joinPath(log.folder, "leader-epoch-checkpoint");
     writeEpochCheckpoint(log.pool.fs, path, log.epochs.entries);
   } catch (cause) {
+    log.epochs.entries = entries;
     throw storageError(log, cause, "record the leader epoch of");
   }
-}
-
-function storageError(log: Log, cause: unknown, action: string): OttlaError {
-  const isFull = hasErrorCode(cause, "ENOSPC") || hasErrorCode(cause, "EDQUOT");
-  const reason = cause instanceof Error ? cause.message : String(cause);
-  return new OttlaError(
-    isFull ? "DISK_FULL" : "KAFKA_STORAGE_ERROR",
-    `Cannot ${action} ${nameOfLog(log)}: ${isFull ? "the disk is full" : reason}`,
-    { cause, details: { ...log.source, endOffset: log.endOffset } },
-  );
 }
 
 function flushIfDue(log: Log): void {

@@ -28,12 +28,14 @@ import {
   openSealedSegment,
   sealSegment,
 } from "../segment/segment_load.ts";
+import { acceptedBatches } from "./accepted_batches.ts";
 import { readEpochCheckpoint } from "./checkpoint_file.ts";
 import { groupCommit } from "./group_commit.ts";
 import { leaderEpochCache } from "./leader_epoch_cache.ts";
 import type { Log, LogConfig } from "./log.ts";
-import { advanceHighWatermark, poisonLog, syncLog } from "./log.ts";
+import { advanceHighWatermark, poisonLog } from "./log.ts";
 import { settleLogFolder } from "./log_folder.ts";
+import { syncLog } from "./log_sync.ts";
 
 /** What to open. */
 export interface LogPlace {
@@ -135,11 +137,12 @@ function newLog(place: LogPlace, segments: Segment[], gaps: Gap[]): Log {
       () => advanceHighWatermark(log),
       (cause) => poisonLog(log, cause),
     ),
-    accepted: { chunks: [], sizeBytes: 0, isWriteDue: false },
+    accepted: acceptedBatches(),
     unsynced: [],
     watchers: new Set(),
     doomed: [],
     gaps,
+    isRollDue: false,
     lastSyncMs: place.clock.now(),
     isClosed: false,
   };

@@ -5,19 +5,26 @@
  * and goes on behind them when it is asked again.
  */
 
-import { OttlaError } from "../errors.ts";
+import { getInt64 } from "../bytes/byte_reader.ts";
+import { isOttlaError, OttlaError } from "../errors.ts";
 import { batchBytesMax } from "../limits.ts";
-import { closePooledFile, pinFile, unpinFile } from "../platform/file_pool.ts";
+import { handleOf, pinFile } from "../platform/file_pool.ts";
 import { headerToMagicBytes } from "../record/batch_layout.ts";
 import type { BatchView } from "../record/batch_view.ts";
 import { hasValidChecksum, peekBatchSize, viewBatch } from "../record/batch_view.ts";
 import { forEachRecord } from "../record/record_reader.ts";
-import { findNextBatch } from "../segment/batch_scan.ts";
 import type { Segment } from "../segment/segment.ts";
-import { indexesOf, positionForOffset, readSegment } from "../segment/segment_load.ts";
-import { lookUpTimestamp } from "../segment/time_index.ts";
+import { endsBeforeNext, findGoodBatch } from "../segment/segment_damage.ts";
+import {
+  indexesOf,
+  offsetForTimestamp,
+  positionForOffset,
+  readSegment,
+} from "../segment/segment_load.ts";
 import type { Log } from "./log.ts";
-import { activeSegment, checkUsable, nameOfLog, writeAccepted } from "./log.ts";
+import { activeSegment, checkUsable, tryWriteAccepted } from "./log.ts";
+import { nameOfLog } from "./log_errors.ts";
+import { unpinSegment } from "./log_sync.ts";
 import { sweepRetired } from "./retention.ts";
 
 /** A place in a log, and the bytes behind it that were read ahead. */
@@ -25,6 +32,8 @@ export interface LogCursor {
   readonly log: Log;
   /** The next offset that is wanted. */
   offset: number;
+  /** Behind the batch before the next one in the file: where the next one begins, or behind it. */
+  minOffset: number;
   /** Undefined until the first batch was looked for, and when the segment was removed. */
   segment: Segment | undefined;
   /** Where in the file of the segment the buffer begins. */
@@ -62,6 +71,7 @@ export function logCursor(
   return {
     log,
     offset,
+    minOffset: 0,
     segment: undefined,
     position: 0,
     buffer: emptyBuffer,
@@ -80,11 +90,7 @@ export function logCursor(
  */
 export function readableEnd(log: Log): number {
   checkUsable(log);
-  try {
-    writeAccepted(log);
-  } catch (error) {
-    if (!(error instanceof OttlaError)) throw error;
-  }
+  tryWriteAccepted(log);
   return Math.min(log.highWatermark, activeSegment(log).endOffset);
 }
 
@@ -98,21 +104,29 @@ export function readableEnd(log: Log): number {
  * it. `OFFSET_OUT_OF_RANGE` if retention has removed what comes next.
  */
 export function nextBatch(cursor: LogCursor, endOffset: number): BatchView | undefined {
+  const { log } = cursor;
   while (cursor.offset < endOffset) {
-    if (cursor.segment === undefined || cursor.segment.isDoomed) seekCursor(cursor);
+    const isLost = cursor.segment === undefined || cursor.segment.isDoomed;
+    if (isLost || cursor.offset < log.startOffset) seekCursor(cursor);
     const batch = batchInBuffer(cursor);
     if (batch === undefined) {
       if (!fillCursor(cursor)) return undefined;
       continue;
     }
-    if (batch.baseOffset >= endOffset) return undefined;
-    if (batch.lastOffset >= cursor.offset) {
-      if (!hasValidChecksum(batch)) throw skipDamage(cursor, "its checksum is wrong");
-      cursor.offset = batch.lastOffset + 1;
-      cursor.at += batch.sizeBytes;
-      return batch;
+    if (batch.baseOffset !== cursor.minOffset && !fitsBetween(cursor, batch)) {
+      passDamage(cursor, `it claims to begin with offset ${batch.baseOffset}`);
+      continue;
     }
+    if (batch.baseOffset >= endOffset) return undefined;
+    if (!hasValidChecksum(batch)) {
+      passDamage(cursor, "its checksum is wrong");
+      continue;
+    }
+    cursor.minOffset = batch.lastOffset + 1;
     cursor.at += batch.sizeBytes;
+    if (batch.lastOffset < cursor.offset) continue;
+    cursor.offset = batch.lastOffset + 1;
+    return batch;
   }
   return undefined;
 }
@@ -130,9 +144,9 @@ export function findOffsetForTimestamp(
 ): { offset: number; timestamp: number } | undefined {
   const endOffset = readableEnd(log);
   for (const segment of log.segments) {
-    const { time } = indexesOf(segment, log.config);
+    indexesOf(segment, log.config);
     if (segment.maxTimestamp < timestamp) continue;
-    const from = Math.max(lookUpTimestamp(time, timestamp).offset, log.startOffset);
+    const from = Math.max(offsetForTimestamp(segment, log.config, timestamp), log.startOffset);
     if (from >= endOffset) return undefined;
     const cursor = logCursor(log, from, { readBytes: 64 * 1024, reusesBuffer: true });
     const found = findInBatches(cursor, timestamp, endOffset);
@@ -168,15 +182,13 @@ export function pinSlices(
   const slices: RangeSlice[] = [];
   let bytesLeft = bytesMax;
   for (let offset = startOffset; offset < limit && bytesLeft > 0;) {
-    const segment = segmentOf(log, offset);
-    const startPosition = findBatchPosition(log, segment, offset);
-    const isLast = limit < segment.endOffset || bytesLeft < segment.sizeBytes - startPosition;
-    const endPosition = isLast
-      ? findRangeEnd(log, segment, startPosition, limit, slices.length === 0, bytesLeft)
-      : segment.sizeBytes;
-    if (endPosition > startPosition) slices.push({ segment, startPosition, endPosition });
+    const slice = findSlice(log, offset, limit, bytesLeft, slices.length === 0);
+    if (slice === undefined) break;
+    slices.push(slice);
+    const { segment, startPosition, endPosition } = slice;
+    if (endPosition < segment.sizeBytes) break;
     bytesLeft -= endPosition - startPosition;
-    offset = isLast ? limit : segment.endOffset;
+    offset = segment.endOffset;
   }
   for (const { segment } of slices) pinFile(log.pool, segment.log);
   return slices;
@@ -189,11 +201,9 @@ export function pinSlices(
  * @param slices What it gave.
  */
 export function unpinSlices(log: Log, slices: readonly RangeSlice[]): void {
-  for (const { segment } of slices) {
-    unpinFile(segment.log);
-    if (log.isClosed && segment.log.pins === 0) closePooledFile(log.pool, segment.log);
-  }
-  sweepRetired(log);
+  for (const { segment } of slices) unpinSegment(log, segment);
+  // The files of a closed log are not ours any more: it may have been opened again.
+  if (!log.isClosed) sweepRetired(log);
 }
 
 function checkOffset(log: Log, offset: number): void {
@@ -223,16 +233,24 @@ function segmentOf(log: Log, offset: number): Segment {
   return segments[low]!;
 }
 
+/** Places the cursor before the batch that holds the offset wanted, at a batch that does not: what it says of itself can be checked. */
 function seekCursor(cursor: LogCursor): void {
-  const { log } = cursor;
-  checkOffset(log, cursor.offset);
-  const segment = segmentOf(log, cursor.offset);
-  moveCursor(cursor, segment, positionForOffset(segment, log.config, cursor.offset));
+  const { log, offset } = cursor;
+  checkOffset(log, offset);
+  const segment = segmentOf(log, offset);
+  const before = Math.max(segment.baseOffset, offset - 1);
+  moveCursor(cursor, segment, positionForOffset(segment, log.config, before), segment.baseOffset);
 }
 
-function moveCursor(cursor: LogCursor, segment: Segment, position: number): void {
+function moveCursor(
+  cursor: LogCursor,
+  segment: Segment,
+  position: number,
+  minOffset: number,
+): void {
   cursor.segment = segment;
   cursor.position = position;
+  cursor.minOffset = minOffset;
   cursor.filled = 0;
   cursor.at = 0;
 }
@@ -245,8 +263,25 @@ function batchInBuffer(cursor: LogCursor): BatchView | undefined {
     return viewBatch(buffer, at, filled, log.source, view);
   } catch (error) {
     if (!(error instanceof OttlaError)) throw error;
-    throw skipDamage(cursor, error.message);
+    passDamage(cursor, error.message);
+    return undefined;
   }
+}
+
+/**
+ * Whether the offsets of a batch fit between those before and those behind it. The first offset is in no checksum; where the
+ * offsets of a log leave no gaps, a wrong one always overlaps with a neighbour.
+ */
+function fitsBetween(cursor: LogCursor, batch: BatchView): boolean {
+  if (batch.baseOffset < cursor.minOffset) return false;
+  const segment = cursor.segment!;
+  if (batch.lastOffset >= segment.endOffset) return false;
+  const next = cursor.at + batch.sizeBytes;
+  if (next + headerToMagicBytes <= cursor.filled && peekBatchSize(cursor.view, next) > 0) {
+    return batch.lastOffset < getInt64(cursor.view, next);
+  }
+  const file = handleOf(segment.pool, segment.log);
+  return endsBeforeNext(segment, file, cursor.position + next, batch.lastOffset);
 }
 
 /** Reads on where the buffer ends. Returns false where the log ends. */
@@ -254,74 +289,80 @@ function fillCursor(cursor: LogCursor): boolean {
   const { log } = cursor;
   let segment = cursor.segment!;
   let position = cursor.position + cursor.at;
-  if (position >= segment.sizeBytes) {
-    const next = log.segments[log.segments.indexOf(segment) + 1];
+  let neededBytes = headerToMagicBytes;
+  if (cursor.filled - cursor.at >= headerToMagicBytes) {
+    neededBytes = peekBatchSize(cursor.view, cursor.at);
+  }
+  while (position >= segment.sizeBytes) {
+    const next = segmentBehind(log, segment);
+    // All that lies before has been seen: offsets that have not come are not in the log.
+    cursor.offset = Math.max(cursor.offset, next?.baseOffset ?? segment.endOffset);
     if (next === undefined) return false;
     segment = next;
     position = 0;
   }
-  const available = segment.sizeBytes - position;
-  const left = cursor.filled - cursor.at;
-  let wanted = cursor.readBytes;
-  if (left >= headerToMagicBytes && segment === cursor.segment) {
-    wanted = Math.max(wanted, peekBatchSize(cursor.view, cursor.at));
+  moveCursor(
+    cursor,
+    segment,
+    position,
+    segment === cursor.segment ? cursor.minOffset : segment.baseOffset,
+  );
+  const availableBytes = segment.sizeBytes - position;
+  if (neededBytes > Math.min(batchBytesMax, availableBytes)) {
+    passDamage(cursor, `${neededBytes} bytes are needed, ${availableBytes} are there`);
+    return true;
   }
-  moveCursor(cursor, segment, position);
-  if (wanted > Math.min(batchBytesMax, available) && wanted > cursor.readBytes) {
-    throw skipDamage(cursor, `a batch claims ${wanted} bytes, ${available} are there`);
-  }
-  if (available === 0) return false;
-  const size = Math.min(wanted, available);
+  const size = Math.min(availableBytes, Math.max(neededBytes, cursor.readBytes));
   if (!cursor.reusesBuffer || cursor.buffer.length < size) {
     cursor.buffer = new Uint8Array(cursor.reusesBuffer ? Math.max(size, cursor.readBytes) : size);
     cursor.view = new DataView(cursor.buffer.buffer);
   }
   cursor.filled = readSegment(segment, cursor.buffer.subarray(0, size), position);
-  const isCut = cursor.filled === available && available < headerToMagicBytes;
-  if (cursor.filled < size || isCut) {
-    throw skipDamage(cursor, `its file has ${cursor.filled} bytes where ${size} were expected`);
+  if (cursor.filled < neededBytes) {
+    passDamage(cursor, `${neededBytes} bytes are needed, its file has ${cursor.filled}`);
   }
   return true;
 }
 
-/** Moves the cursor behind the damage it stands at, and makes the error that says what is lost. */
-function skipDamage(cursor: LogCursor, reason: string): OttlaError {
+function segmentBehind(log: Log, segment: Segment): Segment | undefined {
+  return log.segments[log.segments.indexOf(segment) + 1];
+}
+
+/**
+ * Moves the cursor behind the damage it stands at.
+ *
+ * @throws OttlaError `CORRUPT_MESSAGE` if offsets are lost that were wanted.
+ */
+function passDamage(cursor: LogCursor, reason: string): void {
   const { log } = cursor;
   const segment = cursor.segment!;
   const startOffset = cursor.offset;
   const position = cursor.position + cursor.at;
-  const next = findGoodBatch(segment, position + 1, startOffset);
-  if (next === undefined) {
-    const following = log.segments[log.segments.indexOf(segment) + 1];
-    cursor.offset = following?.baseOffset ?? segment.endOffset;
-    if (following === undefined) moveCursor(cursor, segment, segment.sizeBytes);
-    else moveCursor(cursor, following, 0);
-  } else {
-    cursor.offset = next.baseOffset;
-    moveCursor(cursor, segment, next.position);
-  }
-  return new OttlaError(
-    "CORRUPT_MESSAGE",
-    `Cannot read offsets ${startOffset} to ${cursor.offset - 1} of ${
-      nameOfLog(log)
-    }: the batch at ` +
-      `position ${position} of ${segment.log.path} is damaged, ${reason}`,
-    { details: { ...log.source, startOffset, endOffset: cursor.offset, position } },
+  const next = findGoodBatch(
+    segment,
+    handleOf(segment.pool, segment.log),
+    position,
+    segment.sizeBytes,
+    cursor.minOffset,
+    segment.endOffset - 1,
   );
-}
-
-function findGoodBatch(
-  segment: Segment,
-  start: number,
-  offsetMin: number,
-): { position: number; baseOffset: number } | undefined {
-  const file = pinFile(segment.pool, segment.log);
-  try {
-    const range = { start, end: segment.sizeBytes, verify: true };
-    return findNextBatch(segment.pool.fs, file, range, offsetMin);
-  } finally {
-    unpinFile(segment.log);
+  const following = segmentBehind(log, segment);
+  if (next !== undefined) {
+    moveCursor(cursor, segment, next.position, next.baseOffset);
+  } else if (following !== undefined) {
+    moveCursor(cursor, following, 0, following.baseOffset);
+  } else {
+    moveCursor(cursor, segment, segment.sizeBytes, segment.endOffset);
   }
+  const endOffset = cursor.minOffset;
+  if (endOffset <= startOffset) return;
+  cursor.offset = endOffset;
+  throw new OttlaError(
+    "CORRUPT_MESSAGE",
+    `Cannot read offsets ${startOffset} to ${endOffset - 1} of ${nameOfLog(log)}: the batch at ` +
+      `position ${position} of ${segment.log.path} is damaged, ${reason}`,
+    { details: { ...log.source, startOffset, endOffset, position } },
+  );
 }
 
 function findInBatches(
@@ -331,7 +372,7 @@ function findInBatches(
 ): { offset: number; timestamp: number } | undefined {
   const { startOffset } = cursor.log;
   for (;;) {
-    const batch = nextBatch(cursor, endOffset);
+    const batch = nextReadable(cursor, endOffset);
     if (batch === undefined) return undefined;
     if (batch.maxTimestamp < timestamp) continue;
     let found: { offset: number; timestamp: number } | undefined;
@@ -344,31 +385,52 @@ function findInBatches(
   }
 }
 
-/** The position of the batch that holds an offset, or of the next one. */
-function findBatchPosition(log: Log, segment: Segment, offset: number): number {
-  const cursor = logCursor(log, offset, { readBytes: 64 * 1024, reusesBuffer: true });
-  const batch = nextBatch(cursor, segment.endOffset);
-  if (batch === undefined || cursor.segment !== segment) return segment.sizeBytes;
-  return cursor.position + batch.position;
+/** The next batch that is not damaged. */
+function nextReadable(cursor: LogCursor, endOffset: number): BatchView | undefined {
+  for (;;) {
+    try {
+      return nextBatch(cursor, endOffset);
+    } catch (error) {
+      if (!isOttlaError(error, "CORRUPT_MESSAGE")) throw error;
+    }
+  }
 }
 
-function findRangeEnd(
+/** The stretch of one segment's file that begins with the batch at an offset, or with the next one. */
+function findSlice(
   log: Log,
-  segment: Segment,
-  startPosition: number,
+  offset: number,
   endOffset: number,
-  needsOne: boolean,
   bytesMax: number,
-): number {
-  const cursor = logCursor(log, log.startOffset, { readBytes: 256 * 1024, reusesBuffer: true });
-  moveCursor(cursor, segment, startPosition);
-  let position = startPosition;
-  for (;;) {
-    const batch = nextBatch(cursor, Math.min(endOffset, segment.endOffset));
-    if (batch === undefined || cursor.segment !== segment) return position;
+  needsOne: boolean,
+): RangeSlice | undefined {
+  const cursor = logCursor(log, offset, { readBytes: 64 * 1024, reusesBuffer: true });
+  const first = nextBatch(cursor, endOffset);
+  if (first === undefined) return undefined;
+  const segment = cursor.segment!;
+  const startPosition = cursor.position + first.position;
+  const restBytes = segment.sizeBytes - startPosition;
+  const hasGap = log.gaps.some((gap) => gap.segmentBaseOffset === segment.baseOffset);
+  if (!hasGap && segment.endOffset <= endOffset && restBytes <= bytesMax) {
+    return { segment, startPosition, endPosition: segment.sizeBytes };
+  }
+  let endPosition = startPosition + (needsOne ? first.sizeBytes : 0);
+  let batch: BatchView | undefined = first;
+  while (batch !== undefined && cursor.segment === segment) {
     const end = cursor.position + batch.position + batch.sizeBytes;
-    const isFirst = needsOne && position === startPosition;
-    if (end - startPosition > bytesMax && !isFirst) return position;
-    position = end;
+    if (end - startPosition > bytesMax) break;
+    endPosition = end;
+    // A range ends before damage; the next one that begins there says so.
+    batch = findUndamaged(cursor, endOffset);
+  }
+  return endPosition === startPosition ? undefined : { segment, startPosition, endPosition };
+}
+
+function findUndamaged(cursor: LogCursor, endOffset: number): BatchView | undefined {
+  try {
+    return nextBatch(cursor, endOffset);
+  } catch (error) {
+    if (isOttlaError(error, "CORRUPT_MESSAGE")) return undefined;
+    throw error;
   }
 }

@@ -9,8 +9,9 @@ import type { Segment } from "../segment/segment.ts";
 import { removeSegmentFiles } from "../segment/segment.ts";
 import { indexesOf } from "../segment/segment_load.ts";
 import type { Log } from "./log.ts";
-import { checkUsable, nameOfLog, rollLog, writeAccepted } from "./log.ts";
-import { OttlaError } from "../errors.ts";
+import { checkUsable, rollLog, tryWriteAccepted } from "./log.ts";
+import { nameOfLog } from "./log_errors.ts";
+import { isOttlaError, OttlaError } from "../errors.ts";
 
 /**
  * Takes out of the log what its topic's retention no longer keeps.
@@ -21,7 +22,7 @@ import { OttlaError } from "../errors.ts";
  */
 export function retireSegments(log: Log, now: number): number {
   checkUsable(log);
-  writeAccepted(log);
+  tryWriteAccepted(log);
   const deletes = log.config.cleanupPolicy.includes("delete");
   return retireBelowStart(log) + (deletes ? retireBySize(log) + retireByAge(log, now) : 0);
 }
@@ -36,7 +37,7 @@ export function retireSegments(log: Log, now: number): number {
  */
 export function advanceStart(log: Log, beforeOffset: number): number {
   checkUsable(log);
-  writeAccepted(log);
+  tryWriteAccepted(log);
   const startOffset = beforeOffset === -1 ? log.highWatermark : beforeOffset;
   if (startOffset > log.highWatermark || startOffset < 0) {
     throw new OttlaError(
@@ -56,11 +57,16 @@ export function advanceStart(log: Log, beforeOffset: number): number {
  * @param log The log.
  */
 export function sweepRetired(log: Log): void {
-  for (let index = log.doomed.length - 1; index >= 0; index--) {
-    const segment = log.doomed[index]!;
-    if (segment.log.pins > 0) continue;
-    removeSegmentFiles(segment);
-    log.doomed.splice(index, 1);
+  const { doomed } = log;
+  // The oldest first, so that a crash in between leaves no hole.
+  for (let index = 0; index < doomed.length;) {
+    const segment = doomed[index]!;
+    if (segment.log.pins > 0) {
+      index++;
+    } else {
+      removeSegmentFiles(segment);
+      doomed.splice(index, 1);
+    }
   }
 }
 
@@ -108,7 +114,7 @@ function retireWhile(
     count++;
   }
   if (count === 0) return 0;
-  if (count === segments.length) rollLog(log);
+  if (count === segments.length) count -= retireRoll(log);
   const retired = segments.splice(0, count);
   for (const segment of retired) segment.isDoomed = true;
   log.doomed.push(...retired);
@@ -116,4 +122,16 @@ function retireWhile(
   log.unsynced.splice(0, log.unsynced.length, ...kept);
   log.startOffset = Math.max(log.startOffset, segments[0]!.baseOffset);
   return count;
+}
+
+/** Begins the segment that stays when all others go. Returns how many of those must stay because it could not. */
+function retireRoll(log: Log): number {
+  try {
+    rollLog(log);
+    return 0;
+  } catch (error) {
+    // On a full disk there may be room for it once the others are gone.
+    if (log.segments.length === 1 || !isOttlaError(error, "DISK_FULL")) throw error;
+    return 1;
+  }
 }

@@ -1,9 +1,9 @@
 /**
  * Finds the Kafka broker that runs on a folder.
  *
- * A broker holds a POSIX write lock on `.lock` in each of its log directories for as long as it runs. Node can neither
- * take nor test such a lock, but Linux lists all of them in `/proc/locks`, except those of processes in other
- * containers. Elsewhere a running broker is not noticed.
+ * A broker holds a POSIX write lock on `.lock` in each of its log directories for as long as it
+ * runs. Node can neither take nor test such a lock, but Linux lists all of them in `/proc/locks`,
+ * except those of processes in other containers. Elsewhere a running broker is not noticed.
  */
 
 import { readdirSync, readFileSync, readlinkSync, realpathSync, statSync } from "node:fs";

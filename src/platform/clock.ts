@@ -13,12 +13,15 @@ export interface Clock {
    * Calls back once after a delay. Such a timer never keeps the process alive.
    *
    * @param callback What to call.
-   * @param delayMs After how many milliseconds.
+   * @param delayMs After how many milliseconds; cut to 2^31 - 1.
    */
   startTimer(callback: () => void, delayMs: number): Timer;
   /** Stops a timer; stopping it twice is fine. */
   stopTimer(timer: Timer): void;
 }
+
+/** With more, `setTimeout` does not wait at all. */
+const delayMsMax = 2 ** 31 - 1;
 
 /**
  * The clock of this machine.
@@ -29,7 +32,7 @@ export function systemClock(): Clock {
   return {
     now: Date.now,
     startTimer(callback, delayMs) {
-      const timer = setTimeout(callback, delayMs);
+      const timer = setTimeout(callback, Math.min(delayMs, delayMsMax));
       timer.unref();
       return timer;
     },

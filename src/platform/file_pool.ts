@@ -30,7 +30,7 @@ export interface FilePool {
  * A pool without files.
  *
  * @param fs Where the files are.
- * @param openMax How many may be open at once, those pinned not counted.
+ * @param openMax How many may be open at once; more are where more are pinned.
  * @returns The pool.
  */
 export function filePool(fs: FileSystem, openMax: number): FilePool {
@@ -93,22 +93,25 @@ export function closePooledFile(pool: FilePool, file: PooledFile): void {
 }
 
 function handleOfClosed(pool: FilePool, file: PooledFile): void {
-  if (pool.open.size >= pool.openMax) closeOldest(pool);
+  // More than one is over the limit when many were pinned and no longer are.
+  while (pool.open.size >= pool.openMax && closeOldest(pool));
   file.handle = pool.fs.open(file.path, "write");
   pool.open.add(file);
 }
 
-function closeOldest(pool: FilePool): void {
+/** Closes the file that was not used for longest; returns false if all are pinned. */
+function closeOldest(pool: FilePool): boolean {
   // Twice around: the first time may only take away second chances.
   let looks = 2 * pool.open.size;
   for (const file of pool.open) {
-    if (looks-- === 0) return;
+    if (looks-- === 0) return false;
     if (file.pins === 0 && !file.wasUsed) {
       closePooledFile(pool, file);
-      return;
+      return true;
     }
     file.wasUsed = false;
     pool.open.delete(file);
     pool.open.add(file);
   }
+  return false;
 }

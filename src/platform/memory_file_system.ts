@@ -31,12 +31,17 @@ interface MemoryFolder {
 export function memoryFileSystem(now: () => number = Date.now): FileSystem {
   const root: MemoryFolder = { isFolder: true, entries: new Map() };
   const openFiles = new Map<FileHandle, MemoryFile>();
+  const readOnlyHandles = new Set<FileHandle>();
   let nextHandle = 1;
 
   const fileOf = (handle: FileHandle): MemoryFile => {
     const file = openFiles.get(handle);
     if (file === undefined) throw memoryError("EBADF", `file ${handle} is not open`);
     return file;
+  };
+  const writableFileOf = (handle: FileHandle): MemoryFile => {
+    if (readOnlyHandles.has(handle)) throw memoryError("EBADF", `file ${handle} is only read`);
+    return fileOf(handle);
   };
   const openNode = (file: MemoryFile): FileHandle => {
     const handle = nextHandle++;
@@ -56,7 +61,9 @@ export function memoryFileSystem(now: () => number = Date.now): FileSystem {
     open(path: string, mode: OpenMode): FileHandle {
       const node = findNode(root, path);
       if (node === undefined && mode === "create") return openNode(newFile(path));
-      return openNode(existingFile(node, path));
+      const handle = openNode(existingFile(node, path));
+      if (mode === "read") readOnlyHandles.add(handle);
+      return handle;
     },
     createExclusive(path) {
       if (findNode(root, path) !== undefined) throw memoryError("EEXIST", path);
@@ -65,13 +72,13 @@ export function memoryFileSystem(now: () => number = Date.now): FileSystem {
     read,
     readAsync: (handle, target, position) => Promise.resolve(read(handle, target, position)),
     write(handle, source, position) {
-      const file = fileOf(handle);
+      const file = writableFileOf(handle);
       memoryWrite(file, source, position);
       file.modifiedMs = now();
     },
     sizeOf: (handle) => fileOf(handle).sizeBytes,
     truncate(handle, sizeBytes) {
-      const file = fileOf(handle);
+      const file = writableFileOf(handle);
       memoryTruncate(file, sizeBytes);
       file.modifiedMs = now();
     },
@@ -80,12 +87,16 @@ export function memoryFileSystem(now: () => number = Date.now): FileSystem {
     close(handle) {
       fileOf(handle);
       openFiles.delete(handle);
+      readOnlyHandles.delete(handle);
     },
     rename(source, target) {
       const node = findNode(root, source);
       if (node === undefined) throw memoryError("ENOENT", source);
+      // The target is looked at first: a rename that fails leaves everything where it was.
+      const { entries } = folderOf(root, target);
+      renameCheck(node, findNode(root, target), target);
       folderOf(root, source).entries.delete(nameOf(source));
-      folderOf(root, target).entries.set(nameOf(target), node);
+      entries.set(nameOf(target), node);
     },
     link(source, target) {
       const file = existingFile(findNode(root, source), source);
@@ -116,6 +127,18 @@ export function memoryFileSystem(now: () => number = Date.now): FileSystem {
     syncFolder: (path) => void existingFolder(findNode(root, path), path),
     freeBytes: () => Number.MAX_SAFE_INTEGER,
   };
+}
+
+/** Whether one may take the place of the other, as POSIX has it. */
+function renameCheck(
+  node: MemoryFile | MemoryFolder,
+  replaced: MemoryFile | MemoryFolder | undefined,
+  target: string,
+): void {
+  if (replaced === undefined || replaced === node) return;
+  if (!replaced.isFolder && node.isFolder) throw memoryError("ENOTDIR", target);
+  if (replaced.isFolder && !node.isFolder) throw memoryError("EISDIR", target);
+  if (replaced.isFolder && replaced.entries.size > 0) throw memoryError("ENOTEMPTY", target);
 }
 
 function memoryRead(file: MemoryFile, target: Uint8Array, position: number): number {
@@ -195,6 +218,7 @@ function existingFolder(node: MemoryFile | MemoryFolder | undefined, path: strin
 }
 
 function makeFolder(root: MemoryFolder, path: string): void {
+  if (findNode(root, path)?.isFolder === false) throw memoryError("EEXIST", path);
   let folder = root;
   for (const part of partsOf(path)) {
     const next = folder.entries.get(part);

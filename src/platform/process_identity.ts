@@ -1,10 +1,11 @@
 /**
  * Which process this is, and whether a process that left its identity behind still runs.
  *
- * A process id alone tells little: it is used again after the process has ended, and it means something only on one
- * machine, between two boots of it, and within one namespace of process ids (each container has its own). So an
- * identity says all of that, as far as the machine can tell; what it cannot tell is undefined. What the runtime
- * does not permit to be read (Deno without `--allow-all`) counts as something the machine cannot tell.
+ * A process id alone tells little: it is used again after the process has ended, and it means
+ * something only on one machine, between two boots of it, and within one namespace of process ids
+ * (each container has its own). So an identity says all of that, as far as the machine can tell;
+ * what it cannot tell is undefined. What the runtime does not permit to be read (Deno without
+ * `--allow-all`) counts as something the machine cannot tell.
  */
 
 import { execFileSync } from "node:child_process";
@@ -65,7 +66,7 @@ export function systemProcesses(): ProcessTable {
  *
  * @param holder The identity that it left behind.
  * @param processes This process and those that it can see.
- * @returns `dead` is certain; `unknown` if the holder runs, or ran, where nobody can be asked from here.
+ * @returns `unknown` if the holder is where nobody can be asked from here.
  */
 export function judgeProcess(holder: ProcessIdentity, processes: ProcessTable): Liveness {
   const { own } = processes;
@@ -81,14 +82,14 @@ export function judgeProcess(holder: ProcessIdentity, processes: ProcessTable): 
  * Reads `/proc/<pid>/stat`.
  *
  * @param text Its content.
- * @returns When the process began, in clock ticks since the boot; undefined if it has ended and only waits for its
- * parent to notice.
+ * @returns When the process began, in clock ticks since the boot; undefined if it has ended and
+ * only waits for its parent to notice.
  */
 export function parseProcessStat(text: string): ProcessStatus | undefined {
   // The name in parentheses may hold spaces and parentheses itself; what follows it may not.
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
   const [state, threadCount, startTime] = [fields[0], Number(fields[17]), fields[19]];
-  // A killed process whose threads are still inside a call shows as ended too, and could finish a write.
+  // A killed process some of whose threads are still inside a call could yet finish a write.
   if (state === "X" || (state === "Z" && threadCount <= 1)) return undefined;
   return { startTime };
 }
@@ -128,7 +129,8 @@ function readOwnIdentity(): ProcessIdentity {
     pidNamespace: tryOrUndefined(() => readlinkSync("/proc/self/ns/pid")),
     machineId: findText("/etc/machine-id"),
     host: tryOrUndefined(hostname) ?? "",
-    beganMs: Math.round(Date.now() - process.uptime() * 1000),
+    // Not before the epoch, should the clock not be set yet.
+    beganMs: Math.max(0, Math.round(Date.now() - process.uptime() * 1000)),
   };
 }
 
@@ -162,12 +164,12 @@ function runPs(pid: number): string {
   });
 }
 
-/** The text of a file; undefined if it is empty too, as `/etc/machine-id` is in images of systems. */
+/** The text of a file; undefined if it is empty, as `/etc/machine-id` is in images of systems. */
 function findText(path: string): string | undefined {
   return tryOrUndefined(() => readFileSync(path, "utf8").trim()) || undefined;
 }
 
-/** What cannot be read is not known, whatever the reason: there is always a way to go on without it. */
+/** What cannot be read is not known, whatever the reason: there is a way to go on without it. */
 function tryOrUndefined<T>(read: () => T): T | undefined {
   try {
     return read();

@@ -1,33 +1,38 @@
 /**
  * The lock of a store: one owner a folder, whatever runtime, process or thread it is in.
  *
- * Node can take no lock that the kernel drops with the process, so a file says who holds the folder, and whoever finds
- * it looks whether that process still runs. The algorithm:
+ * Node can take no lock that the kernel drops with the process, so a file says who holds the
+ * folder, and whoever finds it looks whether that process still runs. The algorithm:
  *
- * 1. List the folder. The lock file of the highest generation g is the present lock; if it is held by a process that
- *    runs, the folder is locked.
- * 2. Write a lock of our own to a temporary file and link it to generation g + 1, which fails if there is one.
- * 3. List again, then read generation g + 1. If there is none higher, and it still is ours, the folder is ours;
- *    otherwise start over.
+ * 1. List the folder. The lock file of the highest generation g is the present lock; if it is held
+ *    by a process that runs, the folder is locked.
+ * 2. Write a lock of our own to a temporary file and link it to generation g + 1, which fails if
+ *    there is one.
+ * 3. List again, then read generation g + 1. If there is none higher, and it still is ours, the
+ *    folder is ours; otherwise start over.
  * 4. Remove the lower generations, the lowest first, and what temporary files there are.
  *
- * Letting go writes "free" over the lock in place. So the highest generation never goes away, and the highest number
- * never falls. Why nobody shares the folder with an owner of generation m: if m was the highest when the owner's second
- * listing began, then whoever wants m + 1 has to read m, and finds the owner running. If some k > m was there,
- * then the listing shows it, unless k was removed while the folder was being listed (a listing is no snapshot). Then it was
- * removed by an owner of h > k that linked h after m was there, hence listed m, hence removed m before k, and step 3
- * finds m gone. This holds for as long as step 4 stops where a file cannot be removed, and nobody removes a
- * lock of his own. Why somebody wins: of all that race, nothing can stand in the way of the one that linked the highest.
+ * Letting go writes "free" over the lock in place. So the highest generation never goes away, and
+ * the highest number never falls. Why nobody shares the folder with an owner of generation m: if m
+ * was the highest when the owner's second listing began, then whoever wants m + 1 has to read m,
+ * and finds the owner running. If some k > m was there, then the listing shows it, unless k was
+ * removed while the folder was being listed (a listing is no snapshot). Then it was removed by an
+ * owner of h > k that linked h after m was there, hence listed m, hence removed m before k, and
+ * step 3 finds m gone. This holds for as long as step 4 stops where a file cannot be removed, and
+ * nobody removes a lock of his own. Why somebody wins: nothing stands in the way of
+ * the one that linked the highest.
  *
- * A holder in another container or on another machine cannot be asked, nor can one whose process id may have been
- * used again (Windows does not tell when a process began). Then the time of the last change decides: the holder
- * writes its lock anew every `heartbeatMs` and counts as dead after `silenceMsMax`. Both ages are measured by the clock of
- * the file system, because clocks of two machines differ. A holder that was stopped or asleep for longer can lose
- * its folder; it notices with its next heartbeat, and `isHeld` becomes false.
+ * A holder in another container or on another machine cannot be asked, nor can one whose process id
+ * may have been used again (Windows does not tell when a process began). Then the time of the last
+ * change decides: the holder writes its lock anew every `heartbeatMs` and counts as dead after
+ * `silenceMsMax`. Both ages are measured by the clock of the file system, because clocks of two
+ * machines differ. A holder that was stopped or asleep for longer can lose its folder; it notices
+ * with its next heartbeat, and `isHeld` becomes false.
  *
- * Where a file system has no links (FAT, some network mounts) the lock is created under its name and then written. What
- * is found unfinished counts as held for `unfinishedMsMax`. Nothing is synced: after a power cut the boot id is
- * another one, and a lock that did not reach the disk is one that was left unfinished.
+ * Where a file system has no links (FAT, some network mounts) the lock is created under its name
+ * and then written. What is found unfinished counts as held for `unfinishedMsMax`. Nothing is
+ * synced: after a power cut the boot id is another one, and a lock that did not reach the disk is
+ * one that was left unfinished.
  */
 
 import { OttlaError } from "../errors.ts";
@@ -93,8 +98,8 @@ interface OwnLock extends StoreLock {
  * @param folder An existing folder.
  * @param options What to use in place of this machine's processes, clock and randomness.
  * @returns The lock, to be let go with `releaseStoreLock`; it never keeps the process alive.
- * @throws OttlaError `STORE_LOCKED` naming the process that holds it, or the Kafka broker that runs on the folder;
- * `STORE_INVALID` if something else has the name of a lock. Then nothing was changed.
+ * @throws OttlaError `STORE_LOCKED` naming the process that holds it, or the Kafka broker that runs
+ * on the folder; `STORE_INVALID` if something else has the name of a lock.
  */
 export function acquireStoreLock(
   fs: FileSystem,
@@ -111,8 +116,8 @@ export function acquireStoreLock(
     const generation = findFreeGeneration(fs, folder, token, processes);
     if (generation === undefined) continue;
     const path = joinPath(folder, lockName(generation));
-    if (!takeGeneration(fs, folder, generation, content)) continue;
     const lock: OwnLock = { path, isHeld: true, fs, clock, content, timer: undefined };
+    if (!takeGeneration(lock, folder, generation)) continue;
     startHeartbeat(lock);
     return lock;
   }
@@ -127,7 +132,7 @@ export function acquireStoreLock(
  * Lets go of a folder. Doing so twice is fine.
  *
  * @param lock What `acquireStoreLock` returned.
- * @throws What the file system throws; then the folder stays locked for as long as this process runs.
+ * @throws What the file system throws; then the folder stays locked while this process runs.
  */
 export function releaseStoreLock(lock: StoreLock): void {
   const own = lock as OwnLock;
@@ -162,12 +167,13 @@ function findFreeGeneration(
     return generation + 1;
   }
   if (content === undefined) throw beingTaken(folder);
-  const reason = `; it cannot be asked from here, was heard ${Math.round(ageMs / 1000)} s ago ` +
+  const reason =
+    `; it cannot be asked from here, was heard ${Math.abs(Math.round(ageMs / 1000))} s ago ` +
     `and counts as gone after ${silenceMsMax / 1000} s`;
   throw heldBy(folder, content.holder, reason);
 }
 
-/** How long ago a file was changed, by the clock of its file system; undefined if it has vanished. */
+/** How long ago a file was changed, by its file system's clock; undefined if it has vanished. */
 function findAge(fs: FileSystem, path: string, probe: string): number | undefined {
   const modifiedMs = fs.stat(path)?.modifiedMs;
   fs.close(fs.createExclusive(probe));
@@ -177,35 +183,45 @@ function findAge(fs: FileSystem, path: string, probe: string): number | undefine
 }
 
 /** Steps 2 to 4. False if somebody else got ahead. */
-function takeGeneration(
-  fs: FileSystem,
-  folder: string,
-  generation: number,
-  content: LockContent,
-): boolean {
-  const path = joinPath(folder, lockName(generation));
+function takeGeneration(lock: OwnLock, folder: string, generation: number): boolean {
+  const { fs, path, content } = lock;
   const bytes = printLock(content);
-  linkLock(fs, path, joinPath(folder, temporaryLockName(content.token)), bytes);
-  const generations = listGenerations(fs, folder);
-  if (generations.some((other) => other > generation)) return false;
-  // Last, because only this tells that no higher one came and went during the listing.
-  const present = readLockFile(fs, path);
-  if (present === undefined || !isSame(present, bytes)) return false;
-  removeLower(fs, folder, generations.filter((other) => other < generation));
-  return true;
+  const temporary = joinPath(folder, temporaryLockName(content.token));
+  try {
+    writeNew(fs, temporary, bytes);
+    linkLock(fs, temporary, path, bytes);
+    removeIfThere(fs, temporary);
+    const generations = listGenerations(fs, folder);
+    if (generations.some((other) => other > generation)) return false;
+    // Last, because only this tells that no higher one came and went during the listing.
+    const present = readLockFile(fs, path);
+    if (present === undefined || !isSame(present, bytes)) return false;
+    removeLeftovers(fs, folder, generations.filter((other) => other < generation));
+    return true;
+  } catch (error) {
+    takeGenerationUndo(lock, temporary);
+    throw error;
+  }
+}
+
+/** A lock that was linked must not keep others out when its process has given up. */
+function takeGenerationUndo(lock: OwnLock, temporary: string): void {
+  try {
+    removeIfThere(lock.fs, temporary);
+    rewriteLock(lock, "free");
+  } catch {
+    // The caller throws what went wrong first.
+  }
 }
 
 /** Whether it worked is seen by what stands at `path` then: an answer can get lost on a network. */
-function linkLock(fs: FileSystem, path: string, temporary: string, bytes: Uint8Array): void {
+function linkLock(fs: FileSystem, temporary: string, path: string, bytes: Uint8Array): void {
   try {
-    writeNew(fs, temporary, bytes);
     fs.link(temporary, path);
   } catch (error) {
     // Somebody has that generation, or an owner has cleared away the temporary file.
     if (hasErrorCode(error, "EEXIST") || hasErrorCode(error, "ENOENT")) return;
     linkLockFallback(fs, path, bytes);
-  } finally {
-    removeIfThere(fs, temporary);
   }
 }
 
@@ -218,7 +234,7 @@ function linkLockFallback(fs: FileSystem, path: string, bytes: Uint8Array): void
   }
 }
 
-function removeLower(fs: FileSystem, folder: string, generations: readonly number[]): void {
+function removeLeftovers(fs: FileSystem, folder: string, generations: readonly number[]): void {
   const lower = generations.toSorted((left, right) => left - right).map(lockName);
   try {
     for (const name of lower) removeIfThere(fs, joinPath(folder, name));
@@ -235,13 +251,13 @@ function startHeartbeat(lock: OwnLock): void {
     try {
       lock.isHeld = rewriteLock(lock, "held");
     } catch {
-      // Nobody waits here. If the file system does not recover within six heartbeats, others take over.
+      // Nobody waits here; after six failures in a row others may take over.
     }
     if (lock.isHeld) startHeartbeat(lock);
   }, heartbeatMs);
 }
 
-/** Writes a lock anew, in place: the bytes of two states are of the same length. False if it is not ours. */
+/** Writes a lock anew, in place, as both states are of the same length. False if it is not ours. */
 function rewriteLock(lock: OwnLock, state: LockContent["state"]): boolean {
   const { fs, path, content } = lock;
   const held = printLock(content);

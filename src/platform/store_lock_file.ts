@@ -1,10 +1,11 @@
 /**
  * The lock file of a store: its names and its content.
  *
- * `ottla.lock.<generation>` is a lock, `ottla.lock.tmp-<token>` one that is being written; both are plain files in the
- * root of the folder, which a Kafka broker passes over. The content is one line of JSON:
+ * `ottla.lock.<generation>` is a lock, `ottla.lock.tmp-<token>` one that is being written; both are
+ * plain files in the root of the folder, which a Kafka broker passes over. The content is one line
+ * of JSON:
  *
- *     {"version":1,"state":"held","token":"…","pid":4711,"startTime":"…","bootId":"…", … ,"beganMs":1767225600000}
+ *     {"version":1,"state":"held","token":"…","pid":4711,…,"beganMs":1767225600000}
  *
  * The two states have the same length, so that a lock is let go by writing over it in place.
  */
@@ -98,7 +99,7 @@ export function parseLock(path: string, bytes: Uint8Array): LockContent | undefi
   }
 }
 
-/** A file that a crash kept from being written is empty, ends early, or goes on with zeros after a power cut. */
+/** What a crash kept from being written is empty, ends early, or, after a power cut, in zeros. */
 function isUnfinished(text: string): boolean {
   const end = text.indexOf("\0");
   const written = end < 0 ? text : text.slice(0, end);
@@ -116,14 +117,14 @@ function lockContentOf(value: unknown): LockContent {
     state,
     token: textOf(token, "token"),
     holder: {
-      pid: numberOf(fields["pid"], "pid", 2 ** 31 - 1),
+      pid: numberOf(fields["pid"], "pid", 1, 2 ** 31 - 1),
       startTime: findTextOf(fields["startTime"], "startTime"),
       bootId: findTextOf(fields["bootId"], "bootId"),
       pidNamespace: findTextOf(fields["pidNamespace"], "pidNamespace"),
       machineId: findTextOf(fields["machineId"], "machineId"),
       host: textOf(fields["host"], "host"),
       // The largest time that a Date can hold.
-      beganMs: numberOf(fields["beganMs"], "beganMs", 8.64e15),
+      beganMs: numberOf(fields["beganMs"], "beganMs", 0, 8.64e15),
     },
   };
 }
@@ -137,9 +138,9 @@ function findTextOf(value: unknown, name: string): string | undefined {
   return value === undefined ? undefined : textOf(value, name);
 }
 
-function numberOf(value: unknown, name: string, max: number): number {
-  if (!Number.isSafeInteger(value) || (value as number) < 1 || (value as number) > max) {
-    throw new RangeError(`${name} is ${String(value)}`);
-  }
-  return value as number;
+function numberOf(value: unknown, name: string, min: number, max: number): number {
+  const isInRange = typeof value === "number" && Number.isSafeInteger(value) &&
+    value >= min && value <= max;
+  if (!isInRange) throw new RangeError(`${name} is ${String(value)}`);
+  return value;
 }

@@ -9,15 +9,7 @@
 import { strict as assert } from "node:assert";
 import { setInt64 } from "../bytes/byte_reader.ts";
 import { crc32c } from "../bytes/crc32c.ts";
-import {
-  sizeOfVarint,
-  sizeOfVarlong,
-  varintSizeMax,
-  varlongSizeMax,
-  writeUnsignedVarint,
-  writeVarint,
-  writeVarlong,
-} from "../bytes/varint.ts";
+import { sizeOfVarint, sizeOfVarlong, writeVarint, writeVarlong } from "../bytes/varint.ts";
 import {
   attribute,
   batchHeaderBytes,
@@ -63,10 +55,10 @@ export interface BatchOptions {
   readonly baseSequence?: number | undefined;
 }
 
-/** Below this length a loop copies bytes faster than `set` (12 bytes: 9 against 26 ns). */
-const loopCopyBytesMax = 24;
-/** A record's length, attributes, timestamp, offset, key and value length and header count, at most. */
-const recordOverheadBytesMax = 5 * varintSizeMax + varlongSizeMax + 1;
+/** Up to this length a loop copies bytes faster than `set` (Node 24: 8 bytes in 13 ns against 15; 12 bytes in 16 against 15). */
+const loopCopyBytesMax = 8;
+/** The length that stands for null, -1, as a varint. */
+const nullLength = 1;
 const capacityBytesMax = 2 ** 31 - 1;
 const utf8 = new TextEncoder();
 const emptyHeaders: readonly HeaderInput[] = [];
@@ -107,34 +99,17 @@ export function resetBuilder(builder: BatchBuilder): void {
 }
 
 /**
- * The most bytes that a record can take in a batch.
- *
- * @param key Its key.
- * @param value Its value.
- * @param headers Its headers.
- * @returns At least its size, a few bytes more than that at most for bytes, up to three times for text.
- */
-export function recordBytesMax(
-  key: Content,
-  value: Content,
-  headers: readonly HeaderInput[] = emptyHeaders,
-): number {
-  let size = recordOverheadBytesMax + contentBytesMax(key) + contentBytesMax(value);
-  for (const header of headers) {
-    size += 2 * varintSizeMax + contentBytesMax(header.key) + contentBytesMax(header.value);
-  }
-  return size;
-}
-
-/**
- * Writes one record at the end of the open batch.
+ * Writes one record at the end of the open batch, if it fits.
  *
  * @param builder Where to.
  * @param timestamp In milliseconds since the epoch.
  * @param key Bytes, text, or null.
  * @param value Bytes, text, or null.
  * @param headers In their order; keys may repeat.
- * @throws RangeError if the batch would grow beyond 2^31 - 1 bytes.
+ * @param batchBytesMax How large the batch may become, uncompressed. Its first record always fits.
+ * @returns False if the batch would become larger; then it is as before.
+ * @throws RangeError if the timestamp is no safe integer or the batch would grow beyond 2^31 - 1 bytes. TypeError if
+ * something has another type. The batch is as before then.
  */
 export function appendRecord(
   builder: BatchBuilder,
@@ -142,36 +117,46 @@ export function appendRecord(
   key: Content,
   value: Content,
   headers: readonly HeaderInput[] = emptyHeaders,
-): void {
+  batchBytesMax: number = Infinity,
+): boolean {
   const keyBytes = typeof key === "string" ? utf8.encode(key) : key;
   const valueBytes = typeof value === "string" ? utf8.encode(value) : value;
-  const keySize = keyBytes === null ? none : keyBytes.length;
-  const valueSize = valueBytes === null ? none : valueBytes.length;
-  if (builder.recordCount === 0) builder.baseTimestamp = timestamp;
+  const keySize = keyBytes === null ? 0 : keyBytes.length;
+  const valueSize = valueBytes === null ? 0 : valueBytes.length;
   const offsetDelta = builder.recordCount;
-  const timestampDelta = timestamp - builder.baseTimestamp;
+  const timestampDelta = offsetDelta === 0 ? 0 : timestamp - builder.baseTimestamp;
+  // Between whole numbers a small difference is right; anything else is looked at.
+  if (offsetDelta === 0 || (timestampDelta | 0) !== timestampDelta) {
+    checkTimestamp(timestamp, timestampDelta);
+  }
 
-  let headersSize = 1;
-  if (headers.length > 0) headersSize = sizeOfHeaders(headers);
-  const bodySize = 1 + sizeOfVarlong(timestampDelta) + sizeOfVarint(offsetDelta) +
-    sizeOfVarint(keySize) + (keySize > 0 ? keySize : 0) +
-    sizeOfVarint(valueSize) + (valueSize > 0 ? valueSize : 0) + headersSize;
-  reserve(builder, bodySize + varintSizeMax);
+  const bodySize = 1 + (timestampDelta === 0 ? 1 : sizeOfVarlong(timestampDelta)) +
+    sizeOfLength(offsetDelta) + sizeOfLength(keySize) + keySize + sizeOfLength(valueSize) +
+    valueSize + (headers.length === 0 ? 1 : sizeOfHeaders(headers));
+  const start = builder.position;
+  const sizeBytes = sizeOfLength(bodySize) + bodySize;
+  if (start - builder.batchStart + sizeBytes > batchBytesMax && offsetDelta > 0) return false;
+  if (start + sizeBytes > builder.bytes.length) reserveGrow(builder, start + sizeBytes);
 
   const { bytes } = builder;
-  let at = writeVarint(bytes, builder.position, bodySize);
+  let at = writeLength(bytes, start, bodySize);
   bytes[at++] = 0;
   at = timestampDelta === 0 ? writeZero(bytes, at) : writeVarlong(bytes, at, timestampDelta);
-  at = writeUnsignedVarint(bytes, at, offsetDelta << 1);
-  at = writeVarint(bytes, at, keySize);
-  if (keyBytes !== null) at = copyInto(bytes, at, keyBytes);
-  at = writeVarint(bytes, at, valueSize);
-  if (valueBytes !== null) at = copyInto(bytes, at, valueBytes);
+  at = writeLength(bytes, at, offsetDelta);
+  at = writeContentBytes(bytes, at, keyBytes);
+  at = writeContentBytes(bytes, at, valueBytes);
   at = headers.length === 0 ? writeZero(bytes, at) : writeHeaders(bytes, at, headers);
+  if (at !== start + sizeBytes) {
+    throw new TypeError(
+      "Cannot append a record: key and value must be a Uint8Array, a string or null",
+    );
+  }
 
+  if (offsetDelta === 0) builder.baseTimestamp = timestamp;
   builder.position = at;
   builder.recordCount = offsetDelta + 1;
   if (timestamp > builder.maxTimestamp) builder.maxTimestamp = timestamp;
+  return true;
 }
 
 /**
@@ -180,10 +165,12 @@ export function appendRecord(
  * @param builder Where the batch is open, with one record or more.
  * @param options What its header says.
  * @returns The size of the batch with its header.
- * @throws OttlaError `CODEC_MISSING` if the compression is not installed; the batch stays open.
+ * @throws OttlaError `CODEC_MISSING` if the compression is not installed. RangeError if the options cannot be together
+ * in a header. The batch stays open then.
  */
 export function finishBatch(builder: BatchBuilder, options: BatchOptions): number {
   assert(builder.recordCount > 0, "a batch needs a record");
+  finishBatchCheck(builder, options);
   const compression = options.compression ?? "none";
   if (compression !== "none") compressRecords(builder, compression, options.compressionLevel);
   const { bytes, view, batchStart: start, position: end } = builder;
@@ -223,6 +210,20 @@ export function assignOffsets(
   view.setInt32(position + field.partitionLeaderEpoch, partitionLeaderEpoch);
 }
 
+function finishBatchCheck(builder: BatchBuilder, options: BatchOptions): void {
+  const { baseOffset, producerId = none, producerEpoch = none, baseSequence = none } = options;
+  if (!(baseOffset >= 0 && Number.isSafeInteger(baseOffset + builder.recordCount))) {
+    throw new RangeError(`Cannot finish a batch: its first offset is ${baseOffset}`);
+  }
+  if (producerId < 0 && options.transactional !== true) return;
+  const hasSequence = baseSequence >= 0 || options.control === true;
+  if (producerId >= 0 && producerEpoch >= 0 && hasSequence) return;
+  throw new RangeError(
+    `Cannot finish a batch of producer ${producerId}: its epoch is ${producerEpoch} and its first ` +
+      `sequence number ${baseSequence}`,
+  );
+}
+
 function openBatch(builder: BatchBuilder): void {
   builder.position = builder.batchStart + batchHeaderBytes;
   builder.recordCount = 0;
@@ -245,10 +246,18 @@ function compressRecords(
 ): void {
   const start = builder.batchStart + batchHeaderBytes;
   const compressed = compress(compression, builder.bytes.subarray(start, builder.position), level);
-  builder.position = start;
-  reserve(builder, compressed.length);
+  const end = start + compressed.length;
+  if (end > builder.bytes.length) reserveGrow(builder, end);
   builder.bytes.set(compressed, start);
-  builder.position = start + compressed.length;
+  builder.position = end;
+}
+
+function checkTimestamp(timestamp: number, delta: number): void {
+  if (Number.isSafeInteger(timestamp) && Number.isSafeInteger(delta)) return;
+  throw new RangeError(
+    `Cannot append a record with timestamp ${timestamp}: it must be a safe integer, and as near to that of ` +
+      `the batch's first record`,
+  );
 }
 
 /** Makes room for some bytes at the position. */
@@ -267,14 +276,12 @@ function reserveGrow(builder: BatchBuilder, end: number): void {
   builder.view = new DataView(grown.buffer);
 }
 
-function contentBytesMax(content: Content): number {
-  if (content === null) return 0;
-  return typeof content === "string" ? content.length * 3 : content.length;
-}
-
 function sizeOfHeaders(headers: readonly HeaderInput[]): number {
   let size = sizeOfVarint(headers.length);
   for (const { key, value } of headers) {
+    if (typeof key !== "string") {
+      throw new TypeError("Cannot append a record: a header key is no string");
+    }
     size += sizeOfContent(key) + sizeOfContent(value);
   }
   return size;
@@ -321,6 +328,33 @@ function utf8Length(text: string): number {
     }
   }
   return size;
+}
+
+/** The size of `writeLength`: almost every length takes one byte or two. */
+function sizeOfLength(length: number): number {
+  return length < 64 ? 1 : length < 8192 ? 2 : sizeOfVarint(length);
+}
+
+/** Writes a varint that is not negative. */
+function writeLength(bytes: Uint8Array, position: number, length: number): number {
+  if (length < 64) {
+    bytes[position] = length << 1;
+    return position + 1;
+  }
+  if (length >= 8192) return writeVarint(bytes, position, length);
+  bytes[position] = length << 1 & 0x7f | 0x80;
+  bytes[position + 1] = length >> 6;
+  return position + 2;
+}
+
+function writeContentBytes(
+  bytes: Uint8Array,
+  position: number,
+  source: Uint8Array | null,
+): number {
+  if (source !== null) return copyInto(bytes, writeLength(bytes, position, source.length), source);
+  bytes[position] = nullLength;
+  return position + 1;
 }
 
 function copyInto(bytes: Uint8Array, position: number, source: Uint8Array): number {

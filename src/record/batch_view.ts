@@ -37,7 +37,7 @@ export interface BatchView {
   readonly lastOffset: number;
   readonly recordCount: number;
   readonly attributes: number;
-  /** What the timestamps of its records count from, in milliseconds since the epoch. */
+  /** What the timestamps of its records count from, in milliseconds since the epoch; exact up to 2^53. */
   readonly baseTimestamp: number;
   /** In milliseconds since the epoch; -1 if it has none. */
   readonly maxTimestamp: number;
@@ -88,7 +88,7 @@ export function viewBatch(
   if (end - position < sizeBytes) return undefined;
   const baseOffset = getInt64(view, position + field.baseOffset);
   const lastOffset = baseOffset + view.getInt32(position + field.lastOffsetDelta);
-  if (baseOffset < 0 || lastOffset < baseOffset || lastOffset > Number.MAX_SAFE_INTEGER) {
+  if (baseOffset < 0 || lastOffset < baseOffset || lastOffset >= Number.MAX_SAFE_INTEGER) {
     throw new OttlaError(
       "CORRUPT_MESSAGE",
       `Cannot read a batch at position ${position}: it claims offsets ${baseOffset} to ${lastOffset}`,
@@ -212,9 +212,13 @@ const sequenceMax = 2 ** 31 - 1;
 
 /** The sequence number of its last record, or -1; behind 2^31 - 1 comes 0. */
 export function lastSequenceOf(batch: BatchView): number {
+  return sequenceOf(batch, batch.lastOffset);
+}
+
+/** The sequence number of the record with an offset of the batch, or -1. */
+export function sequenceOf(batch: BatchView, offset: number): number {
   const baseSequence = baseSequenceOf(batch);
-  if (baseSequence < 0) return -1;
-  return incrementSequence(baseSequence, batch.lastOffset - batch.baseOffset);
+  return baseSequence < 0 ? -1 : incrementSequence(baseSequence, offset - batch.baseOffset);
 }
 
 /**

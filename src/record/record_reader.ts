@@ -5,6 +5,7 @@
  * `CORRUPT_MESSAGE`, whatever its bytes are.
  */
 
+import { strict as assert } from "node:assert";
 import { byteReader, readVarint, readVarlong } from "../bytes/byte_reader.ts";
 import type { ByteReader } from "../bytes/byte_reader.ts";
 import { OttlaError } from "../errors.ts";
@@ -43,7 +44,7 @@ export const decompressedBytesMax: number = 2 ** 30;
 /** The smallest record: its length, attributes, two deltas, two lengths and a header count. */
 const recordBytesMin = 7;
 const noHeaders: readonly Header[] = Object.freeze([]);
-const utf8 = new TextDecoder();
+const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /**
  * Calls a function for every record of a batch, in order. For hot loops: nothing is allocated a record.
@@ -103,9 +104,8 @@ export function valueOf(record: RecordView): Uint8Array | null {
 /**
  * The headers of a record, in their order.
  *
- * @param record The record.
+ * @param record The record, as it was visited: its headers were checked then.
  * @returns The headers, their values as views of the batch.
- * @throws OttlaError `CORRUPT_MESSAGE` if they do not fill their place exactly.
  */
 export function headersOf(record: RecordView): readonly Header[] {
   if (record.headerCount === 0) return noHeaders;
@@ -113,7 +113,7 @@ export function headersOf(record: RecordView): readonly Header[] {
   const headers: Header[] = [];
   for (let index = 0; index < record.headerCount; index++) {
     const key = headerContent(reader);
-    if (key === null) throw new RangeError("A header has no key");
+    assert(key !== null, "a header has a key");
     headers.push({ key: utf8.decode(key), value: headerContent(reader) });
   }
   return headers;

@@ -3,10 +3,11 @@
  * It believes nothing: it stops at the first thing that is not a batch, and says what that was.
  */
 
+import { getInt64 } from "../bytes/byte_reader.ts";
 import { OttlaError } from "../errors.ts";
 import { batchBytesMax } from "../limits.ts";
 import type { FileHandle, FileSystem } from "../platform/file_system.ts";
-import { headerToMagicBytes } from "../record/batch_layout.ts";
+import { batchHeaderBytes, field, headerToMagicBytes } from "../record/batch_layout.ts";
 import type { BatchSource, BatchView } from "../record/batch_view.ts";
 import { hasValidChecksum, peekBatchSize, viewBatch } from "../record/batch_view.ts";
 
@@ -93,7 +94,8 @@ export function scanBatches(
  * @param fs Where the file is.
  * @param file Its handle.
  * @param range From where to where; its start is where the damage begins.
- * @param offsetMin Only a batch whose first offset is not below this one counts.
+ * @param offsetMin Only a batch without an offset below this one counts.
+ * @param offsetMax Nor with one above this one.
  * @returns Where the batch is and its first offset, or undefined if there is none.
  */
 export function findNextBatch(
@@ -101,22 +103,25 @@ export function findNextBatch(
   file: FileHandle,
   range: ScanRange,
   offsetMin: number,
+  offsetMax: number = Number.MAX_SAFE_INTEGER - 1,
 ): { position: number; baseOffset: number } | undefined {
   const buffer = new Uint8Array(Math.max(0, Math.min(searchBytes, range.end - range.start)));
-  for (let position = range.start; position + headerToMagicBytes <= range.end;) {
+  for (let position = range.start; position + batchHeaderBytes <= range.end;) {
     const wanted = buffer.subarray(0, Math.min(buffer.length, range.end - position));
     const count = fs.read(file, wanted, position);
     const view = new DataView(buffer.buffer, 0, count);
-    for (let at = 0; at + headerToMagicBytes <= count; at++) {
+    for (let at = 0; at + batchHeaderBytes <= count; at++) {
       if (!searchCandidate(view, at, range.end - position - at)) continue;
-      const baseOffset = goodBatchAt(fs, file, position + at, range.end);
-      if (baseOffset !== undefined && baseOffset >= offsetMin) {
+      const baseOffset = getInt64(view, at + field.baseOffset);
+      const lastOffset = baseOffset + view.getInt32(at + field.lastOffsetDelta);
+      if (baseOffset < offsetMin || lastOffset > offsetMax) continue;
+      if (isGoodBatchAt(fs, file, position + at, range.end)) {
         return { position: position + at, baseOffset };
       }
     }
-    if (count < headerToMagicBytes) return undefined;
+    if (count < batchHeaderBytes) return undefined;
     // The next part begins so that a header over the border is seen whole.
-    position += count - headerToMagicBytes + 1;
+    position += count - batchHeaderBytes + 1;
   }
   return undefined;
 }
@@ -142,22 +147,16 @@ function scanNeededBytes(bytes: Uint8Array, view: DataView): number {
 /** Whether the bytes could be the header of a batch: cheap, and wrong now and then. */
 function searchCandidate(view: DataView, at: number, bytesLeft: number): boolean {
   const sizeBytes = peekBatchSize(view, at);
-  // No offset reaches 2^56, so the first byte of a batch is always 0.
-  return sizeBytes > 0 && sizeBytes <= Math.min(bytesLeft, batchBytesMax) &&
-    view.getUint8(at) === 0;
+  if (sizeBytes === 0 || sizeBytes > Math.min(bytesLeft, batchBytesMax)) return false;
+  const recordCount = view.getInt32(at + field.recordCount);
+  return recordCount >= 0 && view.getInt32(at + field.lastOffsetDelta) >= recordCount - 1;
 }
 
-/** The first offset of the batch at a position, if it is a good one. */
-function goodBatchAt(
-  fs: FileSystem,
-  file: FileHandle,
-  start: number,
-  end: number,
-): number | undefined {
-  let baseOffset: number | undefined;
-  scanBatches(fs, file, { start, end, verify: true }, (batch) => {
-    baseOffset = batch.baseOffset;
+function isGoodBatchAt(fs: FileSystem, file: FileHandle, start: number, end: number): boolean {
+  let isGood = false;
+  scanBatches(fs, file, { start, end, verify: true }, () => {
+    isGood = true;
     return false;
   });
-  return baseOffset;
+  return isGood;
 }

@@ -14,11 +14,14 @@ import {
   encodeOffsetEntries,
   offsetEntryBytes,
   offsetIndex,
+  truncateOffsetIndex,
 } from "./offset_index.ts";
 import type { Segment, SegmentIndexes } from "./segment.ts";
 import { segmentFileName } from "./segment_file_name.ts";
 import { decodeTimeEntries, encodeTimeEntries, timeEntryBytes, timeIndex } from "./time_index.ts";
 
+/** How large an index file is at least taken for. */
+const segmentIndexBytesRead = 10 * 1024 * 1024;
 /** How much is read at once: a whole number of entries of either size. */
 const chunkBytes = 24 * 4096;
 
@@ -45,20 +48,34 @@ export function emptyIndexes(segment: Segment, segmentIndexBytes: number): Segme
  * @param segmentIndexBytes How large each file may become.
  * @param logBytes The size of the log file.
  * @param endOffset Entries from this offset on are not taken.
- * @returns The indexes; without entries where a file is missing or cannot be an index.
+ * @returns The indexes, without entries where a file is missing or cannot be an index; and whether all of the time
+ * index was entries.
  */
 export function readIndexFiles(
   segment: Segment,
   segmentIndexBytes: number,
   logBytes: number,
   endOffset: number,
-): SegmentIndexes {
-  const indexes = emptyIndexes(segment, Math.max(segmentIndexBytes, segmentIndexBytesRead));
-  readEntries(segment, "index", (bytes) => decodeOffsetEntries(indexes.offset, bytes, logBytes));
-  readEntries(segment, "timeindex", (bytes) => decodeTimeEntries(indexes.time, bytes, endOffset));
-  indexes.offsetEntriesSaved = indexes.offset.count;
-  indexes.timeEntriesSaved = indexes.time.count;
-  return indexes;
+): { indexes: SegmentIndexes; isTimeIndexWhole: boolean } {
+  const { baseOffset } = segment;
+  // A segment that another configuration filled may have larger indexes than this one allows.
+  const sizeBytesMax = Math.max(segmentIndexBytes, segmentIndexBytesRead);
+  const offset = offsetIndex(baseOffset, sizeBytesMax);
+  const time = timeIndex(baseOffset, sizeBytesMax);
+  readEntries(segment, "index", (bytes) => decodeOffsetEntries(offset, bytes, logBytes));
+  truncateOffsetIndex(offset, endOffset);
+  const isTimeIndexWhole = readEntries(
+    segment,
+    "timeindex",
+    (bytes) => decodeTimeEntries(time, bytes, endOffset),
+  );
+  const indexes = {
+    offset: { ...offset, entriesMax: Math.floor(segmentIndexBytes / offsetEntryBytes) },
+    time: { ...time, entriesMax: Math.floor(segmentIndexBytes / timeEntryBytes) },
+    offsetEntriesSaved: offset.count,
+    timeEntriesSaved: time.count,
+  };
+  return { indexes, isTimeIndexWhole };
 }
 
 /**
@@ -92,20 +109,18 @@ export function saveIndexFiles(
   indexes.timeEntriesSaved = time.count;
 }
 
-/** A segment that another configuration filled may have larger indexes than ours. */
-const segmentIndexBytesRead = 10 * 1024 * 1024;
-
+/** Returns whether there is a file and all of it was entries. */
 function readEntries(
   segment: Segment,
   kind: "index" | "timeindex",
   decode: (bytes: Uint8Array) => boolean,
-): void {
+): boolean {
   const { fs } = segment.pool;
   let file: FileHandle;
   try {
     file = fs.open(joinPath(segment.folder, segmentFileName(segment.baseOffset, kind)), "read");
   } catch (error) {
-    if (hasErrorCode(error, "ENOENT")) return;
+    if (hasErrorCode(error, "ENOENT")) return false;
     throw error;
   }
   try {
@@ -113,12 +128,14 @@ function readEntries(
     const chunk = new Uint8Array(Math.min(chunkBytes, sizeBytes));
     for (let position = 0; position < sizeBytes;) {
       const count = fs.read(file, chunk, position);
-      if (count === 0 || !decode(chunk.subarray(0, count))) return;
+      if (count === 0 || !decode(chunk.subarray(0, count))) return false;
       position += count;
     }
+    return true;
   } catch (error) {
     // Bytes that are no index are no loss: the log tells all that an index knows.
-    if (!(error instanceof OttlaError)) throw error;
+    if (error instanceof OttlaError) return false;
+    throw error;
   } finally {
     fs.close(file);
   }

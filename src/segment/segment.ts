@@ -201,13 +201,13 @@ export function mustRoll(
  * @param indexes Its indexes.
  */
 export function sealIndexes(segment: Segment, indexes: SegmentIndexes): void {
-  const { time } = indexes;
-  if (segment.maxTimestamp < 0 || time.count >= time.entriesMax) return;
-  maybeAppendTimeEntry(time, segment.maxTimestamp, segment.offsetOfMaxTimestamp, true);
+  if (segment.maxTimestamp < 0) return;
+  maybeAppendTimeEntry(indexes.time, segment.maxTimestamp, segment.offsetOfMaxTimestamp, true);
 }
 
 /**
- * Cuts a segment so that it ends before a position.
+ * Cuts a segment so that it ends before a position. Its largest timestamp stays what it was: what is cut is a torn
+ * end, not batches that were counted.
  *
  * @param segment The segment.
  * @param indexes Its indexes.

@@ -1,47 +1,22 @@
 /**
- * Makes, opens, recovers and seals segments: whatever turns files into a `Segment` and back.
+ * Makes, opens and seals segments, and gives them their indexes: whatever turns files into a `Segment` and back.
  *
- * Everything here rests on one walk: `scanInto` goes through the batches from a known position on and notes each in
- * the segment and its indexes. From position 0 that rebuilds an index, with checksums verified it is recovery, and from
- * the last entry of a good index it finds the end of a segment that was cleanly closed.
+ * What is taken from an index file is held against the log where it is used; an index that disagrees is made anew.
  */
 
-import type { FileHandle } from "../platform/file_system.ts";
+import { OttlaError } from "../errors.ts";
+import { segmentBytesMax } from "../limits.ts";
 import { handleOf, pinFile, unpinFile } from "../platform/file_pool.ts";
-import { getInt64 } from "../bytes/byte_reader.ts";
-import { batchHeaderBytes, field } from "../record/batch_layout.ts";
-import { peekBatchSize } from "../record/batch_view.ts";
-import type { ScanEndReason } from "./batch_scan.ts";
-import { findNextBatch, scanBatches } from "./batch_scan.ts";
-import { emptyIndexes, readIndexFiles, saveIndexFiles } from "./index_file.ts";
-import {
-  lastIndexedOffset,
-  lastIndexedPosition,
-  lookUpPosition,
-  truncateOffsetIndex,
-} from "./offset_index.ts";
+import type { FileHandle } from "../platform/file_system.ts";
+import { emptyIndexes, saveIndexFiles } from "./index_file.ts";
+import { lookUpPosition } from "./offset_index.ts";
 import type { Segment, SegmentConfig, SegmentIndexes, SegmentPlace } from "./segment.ts";
-import { noteBatch, sealIndexes, segmentAt } from "./segment.ts";
-import { lastTimeEntry } from "./time_index.ts";
+import { sealIndexes, segmentAt } from "./segment.ts";
+import type { Gap, ScanResult } from "./segment_walk.ts";
+import { isTimeEntryTrue, readHeader, walkFromIndex, walkFromStart } from "./segment_walk.ts";
+import { lookUpTimestamp } from "./time_index.ts";
 
-/** A stretch of a log whose bytes are damaged: its offsets cannot be read, what follows can. */
-export interface Gap {
-  /** Of the first record that may be missing. */
-  readonly startOffset: number;
-  /** Of the next record that can be read. */
-  readonly endOffset: number;
-  /** In the file of the segment that begins with `segmentBaseOffset`. */
-  readonly startPosition: number;
-  readonly endPosition: number;
-  readonly segmentBaseOffset: number;
-}
-
-/** What a walk through a segment found. */
-export interface ScanResult {
-  readonly gaps: Gap[];
-  /** Why the batches end where they end; anything but "end" means that bytes are left behind them. */
-  readonly reason: ScanEndReason;
-}
+export type { Gap, ScanResult };
 
 /**
  * Makes a new, empty segment with its files.
@@ -79,6 +54,7 @@ export function createSegment(
  * @param endOffset The first offset of the segment behind it.
  * @param now In milliseconds since the epoch.
  * @returns The segment.
+ * @throws OttlaError `STORE_INVALID` if the file is larger than a segment can be.
  */
 export function openSealedSegment(
   place: SegmentPlace,
@@ -88,6 +64,7 @@ export function openSealedSegment(
 ): Segment {
   const segment = segmentAt(place, baseOffset, now);
   segment.sizeBytes = place.pool.fs.stat(segment.log.path)?.sizeBytes ?? 0;
+  checkLogSize(segment, segment.sizeBytes);
   segment.endOffset = endOffset;
   return segment;
 }
@@ -102,6 +79,7 @@ export function openSealedSegment(
  * @param trustedOffset Everything below it is known to be on disk; from there on checksums are verified. Infinity
  * after a clean shutdown.
  * @returns The segment with its indexes loaded, and what was found.
+ * @throws OttlaError `STORE_INVALID` if the file is larger than a segment can be.
  */
 export function openLastSegment(
   place: SegmentPlace,
@@ -115,6 +93,7 @@ export function openLastSegment(
   const file = pinFile(place.pool, segment.log);
   try {
     const logBytes = fs.sizeOf(file);
+    checkLogSize(segment, logBytes);
     const result = walkFromIndex(segment, file, config, logBytes, trustedOffset);
     return { segment, result };
   } finally {
@@ -165,12 +144,53 @@ export function sealSegment(segment: Segment, config: SegmentConfig): void {
   saveIndexFiles(segment, indexes, undefined);
 }
 
+/**
+ * Where in a segment to begin looking for the first record that is not older than a timestamp. An index that says
+ * something else than the log is rebuilt.
+ *
+ * @param segment The segment.
+ * @param config The topic's configuration.
+ * @param timestamp In milliseconds since the epoch.
+ * @returns An offset; the record is in its batch or behind it.
+ */
+export function offsetForTimestamp(
+  segment: Segment,
+  config: SegmentConfig,
+  timestamp: number,
+): number {
+  const indexes = indexesOf(segment, config);
+  const entry = lookUpTimestamp(indexes.time, timestamp);
+  if (entry.timestamp < 0) return segment.baseOffset;
+  const file = pinFile(segment.pool, segment.log);
+  try {
+    if (isTimeEntryTrue(segment, indexes, file, entry)) return entry.offset;
+  } finally {
+    unpinFile(segment.log);
+  }
+  rebuildIndexes(segment, config);
+  return lookUpTimestamp(segment.indexes!.time, timestamp).offset;
+}
+
+/** A position in a file of an index has 31 bits. */
+function checkLogSize(segment: Segment, logBytes: number): void {
+  if (logBytes <= segmentBytesMax) return;
+  throw new OttlaError(
+    "STORE_INVALID",
+    `Cannot open ${segment.log.path}: it has ${logBytes} bytes, a segment has at most ${segmentBytesMax}`,
+    { details: { logBytes, segmentBytesMax } },
+  );
+}
+
 /** Does something that walks through a sealed segment; its size and end stay what the folder says. */
 function keepingExtent<T>(segment: Segment, walk: (file: FileHandle, logBytes: number) => T): T {
   const { endOffset, sizeBytes } = segment;
   const file = pinFile(segment.pool, segment.log);
   try {
     return walk(file, sizeBytes);
+  } catch (error) {
+    // Half an index would be taken for a whole one.
+    segment.indexes = undefined;
+    throw error;
   } finally {
     segment.sizeBytes = sizeBytes;
     segment.endOffset = endOffset;
@@ -183,65 +203,13 @@ function saveIfGrown(segment: Segment, indexes: SegmentIndexes): void {
   sealIndexes(segment, indexes);
   const isSaved = indexes.offset.count === indexes.offsetEntriesSaved &&
     indexes.time.count === indexes.timeEntriesSaved;
-  if (!isSaved) saveIndexFiles(segment, indexes, undefined);
-}
-
-/**
- * Takes the indexes from their files as far as these can be believed, and walks on from their last entry; from the
- * beginning where there is nothing to believe.
- *
- * Only entries below the trusted offset count. An index is believed if the batch of its last entry stands where it says. A
- * segment that was cleanly closed has its largest timestamp in its time index, so a larger one behind shows that
- * the time index is short.
- */
-function walkFromIndex(
-  segment: Segment,
-  file: FileHandle,
-  config: SegmentConfig,
-  logBytes: number,
-  trustedOffset: number,
-): ScanResult {
-  const isClean = trustedOffset === Infinity;
-  const limit = isClean ? Number.MAX_SAFE_INTEGER : trustedOffset;
-  const indexes = readIndexFiles(segment, config.segmentIndexBytes, logBytes, limit);
-  const { offset, time } = indexes;
-  truncateOffsetIndex(offset, limit);
-  if (offset.count === 0 || time.count === 0 || !isEntryTrue(segment, indexes, file)) {
-    return walkFromStart(segment, file, config, logBytes, !isClean);
+  if (isSaved) return;
+  try {
+    saveIndexFiles(segment, indexes, undefined);
+  } catch (error) {
+    // A disk that takes no index can still be read; the next opening makes the index again.
+    if (!(error instanceof Error && "code" in error)) throw error;
   }
-  indexes.offsetEntriesSaved = offset.count;
-  indexes.timeEntriesSaved = time.count;
-  const last = lastTimeEntry(time);
-  segment.indexes = indexes;
-  segment.maxTimestamp = last.timestamp;
-  segment.offsetOfMaxTimestamp = last.offset;
-  segment.sizeBytes = lastIndexedPosition(offset);
-  segment.endOffset = segment.baseOffset;
-  const result = scanInto(segment, indexes, file, config, logBytes, !isClean);
-  if (!isClean || segment.maxTimestamp === last.timestamp) return result;
-  return walkFromStart(segment, file, config, logBytes, false);
-}
-
-/** Walks through the whole segment with empty indexes. */
-function walkFromStart(
-  segment: Segment,
-  file: FileHandle,
-  config: SegmentConfig,
-  logBytes: number,
-  verify: boolean,
-): ScanResult {
-  segment.indexes = emptyIndexes(segment, config.segmentIndexBytes);
-  segment.sizeBytes = 0;
-  segment.endOffset = segment.baseOffset;
-  segment.maxTimestamp = -1;
-  segment.offsetOfMaxTimestamp = segment.baseOffset;
-  return scanInto(segment, segment.indexes, file, config, logBytes, verify);
-}
-
-function isEntryTrue(segment: Segment, indexes: SegmentIndexes, file: FileHandle): boolean {
-  const lastOffset = lastIndexedOffset(indexes.offset);
-  const batch = readHeader(segment, file, lastIndexedPosition(indexes.offset));
-  return batch !== undefined && batch.baseOffset <= lastOffset && lastOffset <= batch.lastOffset;
 }
 
 /**
@@ -268,72 +236,6 @@ export function positionForOffset(segment: Segment, config: SegmentConfig, offse
   }
   rebuildIndexes(segment, config);
   return lookUpPosition(segment.indexes!.offset, offset);
-}
-
-/** The offsets of the batch at a position, if there is one. */
-function readHeader(
-  segment: Segment,
-  file: FileHandle,
-  position: number,
-): { baseOffset: number; lastOffset: number } | undefined {
-  const header = new Uint8Array(batchHeaderBytes);
-  if (segment.pool.fs.read(file, header, position) < batchHeaderBytes) return undefined;
-  const view = new DataView(header.buffer);
-  if (peekBatchSize(view, 0) === 0) return undefined;
-  const baseOffset = getInt64(view, field.baseOffset);
-  return { baseOffset, lastOffset: baseOffset + view.getInt32(field.lastOffsetDelta) };
-}
-
-/**
- * Walks from where the segment ends, as it is known, to the end of its file, noting every batch.
- *
- * Where bytes are damaged the walk goes on at the next good batch, and the damage is a gap; where no good batch follows it
- * ends, and whoever called decides what to do with the rest.
- */
-function scanInto(
-  segment: Segment,
-  indexes: SegmentIndexes,
-  file: FileHandle,
-  config: SegmentConfig,
-  logBytes: number,
-  verify: boolean,
-): ScanResult {
-  const { fs } = segment.pool;
-  const { source } = segment;
-  const gaps: Gap[] = [];
-  // The first batch may be the one of the last index entry, which is not indexed again.
-  segment.bytesSinceIndexEntry = 0;
-  for (;;) {
-    const start = segment.sizeBytes;
-    const scanned = scanBatches(fs, file, { start, end: logBytes, verify, source }, (batch) => {
-      if (batch.baseOffset < segment.endOffset) return false;
-      noteBatch(
-        segment,
-        indexes,
-        batch.lastOffset,
-        batch.maxTimestamp,
-        batch.sizeBytes,
-        config.indexIntervalBytes,
-      );
-      return true;
-    });
-    if (scanned.reason === "end") return { gaps, reason: "end" };
-    const next = findNextBatch(
-      fs,
-      file,
-      { start: scanned.position + 1, end: logBytes, verify: true },
-      segment.endOffset,
-    );
-    if (next === undefined) return { gaps, reason: scanned.reason };
-    gaps.push({
-      startOffset: segment.endOffset,
-      endOffset: next.baseOffset,
-      startPosition: scanned.position,
-      endPosition: next.position,
-      segmentBaseOffset: segment.baseOffset,
-    });
-    segment.sizeBytes = next.position;
-  }
 }
 
 /** Reads the log file of a segment. */

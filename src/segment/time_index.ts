@@ -15,6 +15,9 @@ import { grownCapacity } from "./index_capacity.ts";
 /** The size of an entry on disk. */
 export const timeEntryBytes = 12;
 
+/** The largest number below 2^63: a timestamp may be anything that has 64 bits. */
+const timestampMax = 2 ** 63 - 1024;
+
 /** A time index. */
 export interface TimeIndex {
   readonly baseOffset: number;
@@ -127,7 +130,7 @@ export function encodeTimeEntries(index: TimeIndex, from = 0): Uint8Array {
   const view = new DataView(bytes.buffer);
   for (let entry = from; entry < index.count; entry++) {
     const at = (entry - from) * timeEntryBytes;
-    setInt64(view, at, index.timestamps[entry]!);
+    setInt64(view, at, Math.min(index.timestamps[entry]!, timestampMax));
     view.setUint32(at + 8, index.relativeOffsets[entry]!);
   }
   return bytes;

@@ -24,6 +24,7 @@ import { joinPath } from "../platform/files.ts";
 import { memoryFileSystem } from "../platform/memory_file_system.ts";
 import { pathOf } from "../platform/path.ts";
 import { systemRandomBytes } from "../platform/random.ts";
+import { checkNoBroker } from "../platform/broker_lock.ts";
 import type { StoreLock } from "../platform/store_lock.ts";
 import { acquireStoreLock, releaseStoreLock } from "../platform/store_lock.ts";
 import { loadCodec } from "../record/compression.ts";
@@ -93,11 +94,13 @@ export async function openStore(path: string | URL, options: StoreOptions = {}):
   const isMemory = folder === ":memory:";
   const fs = options.fileSystem ?? (isMemory ? memoryFileSystem(clock.now) : diskFileSystem());
   const root = isMemory ? "/memory" : folder;
+  const randomBytes = options.randomBytes ?? systemRandomBytes;
   prepareFolder(fs, root, options.create ?? true);
-  const lock = await acquireStoreLock(fs, root);
+  const lock = acquireStoreLock(fs, root, { clock, randomBytes });
   const pool = filePool(fs, options.openFilesMax ?? openFilesMax);
   try {
-    const internals = await openLocked(fs, root, lock, pool, { ...options, clock });
+    if (kindOfFolder(fs, root) === "unfinished") throw foreignFolder(root);
+    const internals = await openLocked(fs, root, lock, pool, { ...options, clock, randomBytes });
     startMaintenance(internals);
     const store: Store = {
       path: folder,
@@ -189,13 +192,14 @@ async function loadZstd(): Promise<void> {
   }
 }
 
-/** Makes sure that there is a folder and that it may be opened, changing nothing if it may not. */
+/**
+ * Makes sure that there is a folder and that it may be opened, changing nothing if it may not. What another process is just making a store of can
+ * only be judged under the lock.
+ */
 function prepareFolder(fs: FileSystem, folder: string, create: boolean): void {
   try {
     const kind = kindOfFolder(fs, folder);
-    if (kind === "foreign") {
-      throw notAStore(folder, "it holds other files and no meta.properties");
-    }
+    if (kind === "foreign") throw foreignFolder(folder);
     if (kind === "empty" && !create) throw notAStore(folder, "it is empty");
     if (kind === "store") checkSubFolders(fs, folder);
   } catch (error) {
@@ -206,15 +210,18 @@ function prepareFolder(fs: FileSystem, folder: string, create: boolean): void {
   }
 }
 
+function foreignFolder(folder: string): OttlaError {
+  return notAStore(folder, "it holds other files and no meta.properties");
+}
+
 async function openLocked(
   fs: FileSystem,
   folder: string,
   lock: StoreLock,
   pool: FilePool,
-  options: StoreOptions & { readonly clock: NonNullable<StoreOptions["clock"]> },
+  options: StoreOptions & Required<Pick<StoreOptions, "clock" | "randomBytes">>,
 ): Promise<StoreInternals> {
-  const { clock } = options;
-  const randomBytes = options.randomBytes ?? systemRandomBytes;
+  const { clock, randomBytes } = options;
   const metaFile = readMetaFile(fs, folder);
   const isNew = metaFile === undefined;
   const identity = isNew
@@ -230,6 +237,8 @@ async function openLocked(
       ? metaFile
       : printMetaProperties({ ...identity, directoryId }),
   );
+  // A broker may have begun to start before its file was out of sight.
+  checkNoBroker(fs, folder);
   const marks = takeCleanShutdown(fs, folder);
   const checkpoints = readCheckpoints(fs, folder);
   const { metadata, isClean } = openMetadata(

@@ -38,7 +38,7 @@ const utf8 = new TextEncoder();
  * @param partitioner The topic's.
  * @param state What it remembers of the topic.
  * @param key The key as it is stored, or null.
- * @param sizeBytes About how large the record is.
+ * @param value The value as it is stored, or null.
  * @param partitionCount How many partitions the topic has.
  * @param randomBytes Where randomness comes from.
  * @returns A partition of the topic.
@@ -48,7 +48,7 @@ export function choosePartition(
   partitioner: Partitioner,
   state: PartitionerState,
   key: Content,
-  sizeBytes: number,
+  value: Content,
   partitionCount: number,
   randomBytes: RandomBytes,
 ): number {
@@ -67,6 +67,7 @@ export function choosePartition(
   }
   if (partitionCount === 1) return 0;
   if (partitioner === "sticky" || key === null) {
+    const sizeBytes = (key?.length ?? 0) + (value?.length ?? 0);
     return stickyPartition(state, sizeBytes, partitionCount, randomBytes);
   }
   const bytes = bytesOf(key)!;

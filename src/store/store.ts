@@ -122,6 +122,12 @@ export function openInternals(store: Store): StoreInternals {
   if (internals.state !== "open") {
     throw new OttlaError("HANDLE_CLOSED", `Cannot use the store ${store.path}: it is closed`);
   }
+  if (!internals.lock.isHeld) {
+    throw new OttlaError(
+      "STORE_LOCKED",
+      `Cannot use the store ${store.path}: its lock was lost to another process while this one stood still`,
+    );
+  }
   return internals;
 }
 

@@ -25,23 +25,26 @@ export const recoveryPointName = "recovery-point-offset-checkpoint";
 /** The name of the checkpoint of where logs begin. */
 export const logStartName = "log-start-offset-checkpoint";
 
-/** What a folder is, as far as its names tell. */
-export type FolderKind = "empty" | "store" | "foreign";
+/**
+ * What a folder is, as far as its names tell: a log directory of ottla's or Kafka's, one that may become a store, one that another process
+ * is just making a store of, or something else.
+ */
+export type FolderKind = "store" | "empty" | "unfinished" | "foreign";
 
 /**
  * Looks at the names in a folder.
  *
  * @param fs Where it is.
  * @param folder The folder.
- * @returns "store" for a log directory of ottla's or Kafka's, "empty" if it may become one.
+ * @returns What it is.
  */
 export function kindOfFolder(fs: FileSystem, folder: string): FolderKind {
-  const entries = fs.list(folder);
-  const names = new Set(entries.map((entry) => entry.name));
-  if (names.has(metaPropertiesName) || names.has(openMetaPropertiesName)) return "store";
+  const names = fs.list(folder).map((entry) => entry.name);
+  if (names.includes(metaPropertiesName) || names.includes(openMetaPropertiesName)) return "store";
   // A first opening that crashed leaves a lock, and a temporary file.
   const isOurs = (name: string): boolean => name.startsWith("ottla.") || name === "lost+found";
-  return entries.every((entry) => isOurs(entry.name)) ? "empty" : "foreign";
+  if (names.every(isOurs)) return "empty";
+  return names.some((name) => name.startsWith("ottla.lock.")) ? "unfinished" : "foreign";
 }
 
 /**

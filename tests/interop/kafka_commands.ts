@@ -94,6 +94,20 @@ export async function alterKafkaConfigs(
   ]);
 }
 
+/** The offset that a group has committed for one partition, or undefined if it has none. */
+export async function findKafkaCommittedOffset(
+  broker: Broker,
+  groupId: string,
+  topic: string,
+  partition: number,
+): Promise<number | undefined> {
+  const mainClass = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
+  const text = await runCommand(broker, mainClass, ["--describe", "--group", groupId]);
+  const rows = text.split("\n").map((line) => line.trim().split(/\s+/));
+  const row = rows.find((cells) => cells[1] === topic && cells[2] === String(partition));
+  return row === undefined ? undefined : Number(row[3]);
+}
+
 /** Deletes the records of one partition in front of an offset; `scratchPath` is a file it may write. */
 export async function deleteKafkaRecords(
   broker: Broker,
@@ -134,12 +148,19 @@ export async function consoleProduce(
   ], lines.join(""));
 }
 
-/** Reads the first `count` records of a topic with Kafka's console consumer, in partition order. */
+/**
+ * Reads the first `count` records of a topic with Kafka's console consumer, in partition order. It gives up
+ * when no record comes for `waitMs`, 20,000 by default.
+ */
 export async function consoleConsume(
   broker: Broker,
   topic: string,
   count: number,
-  options: { readonly groupId?: string; readonly isCommitted?: boolean } = {},
+  options: {
+    readonly groupId?: string;
+    readonly isCommitted?: boolean;
+    readonly waitMs?: number;
+  } = {},
 ): Promise<ConsumedRecord[]> {
   const shown = ["key", "headers", "timestamp", "offset", "partition"];
   const stdout = await runCommand(broker, "org.apache.kafka.tools.consumer.ConsoleConsumer", [
@@ -149,7 +170,7 @@ export async function consoleConsume(
     "--max-messages",
     String(count),
     "--timeout-ms",
-    "20000",
+    String(options.waitMs ?? 20_000),
     "--isolation-level",
     options.isCommitted === true ? "read_committed" : "read_uncommitted",
     ...(options.groupId === undefined ? [] : ["--group", options.groupId]),

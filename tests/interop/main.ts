@@ -5,11 +5,13 @@
  * Everything stays on the loopback interface and in scratch folders (kept for a look if OTTLA_INTEROP_KEEP
  * is set).
  */
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
+import { checkBoot } from "./boot_checks.ts";
 import type { Checks } from "./check.ts";
 import { checkJudge } from "./judge_checks.ts";
+import { checkKafkaFolders } from "./kafka_checks.ts";
+import { checkOttlaFolders } from "./ottla_checks.ts";
 import { findKafka, withScratchFolder } from "./project.ts";
 import type { Kafka } from "./kafka_tools.ts";
 
@@ -26,9 +28,10 @@ async function main(): Promise<number> {
 }
 
 async function runChecks(checks: Checks, kafka: Kafka, scratch: string): Promise<void> {
-  const judged = join(scratch, "judge");
-  await mkdir(judged);
-  await checkJudge(checks, kafka, judged);
+  await checkJudge(checks, kafka, join(scratch, "judge"));
+  const folder = await checkOttlaFolders(checks, kafka, join(scratch, "ottla"));
+  await checkBoot(checks, kafka, folder);
+  await checkKafkaFolders(checks, kafka, join(scratch, "kafka"));
 }
 
 process.exitCode = await main();
