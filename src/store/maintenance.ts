@@ -5,7 +5,13 @@
 import { OttlaError } from "../errors.ts";
 import { saveActiveIndexes } from "../log/log.ts";
 import { retireSegments, sweepRetired } from "../log/retention.ts";
-import { allPartitions, logOf, writeRecoveryPoints, writeStartOffsets } from "./partitions.ts";
+import {
+  allPartitions,
+  hasFolder,
+  logOf,
+  writeRecoveryPoints,
+  writeStartOffsets,
+} from "./partitions.ts";
 import type { Store, StoreInternals } from "./store.ts";
 import { openInternals } from "./store.ts";
 
@@ -85,6 +91,7 @@ function enforceRetentionOf(internals: StoreInternals): RetentionReport {
   let removedBytes = 0;
   for (const topic of internals.topics.values()) {
     for (const state of topic.partitions) {
+      if (!hasFolder(internals, state)) continue;
       const log = logOf(internals, topic, state);
       if (log.commit.failure !== undefined) continue;
       const before = log.doomed.length;

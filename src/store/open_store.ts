@@ -39,6 +39,7 @@ import type { Partitioner } from "./partitioner.ts";
 import { partitionerNames } from "./partitioner.ts";
 import {
   allPartitions,
+  hasFolder,
   openPartition,
   readCheckpoints,
   settleFolders,
@@ -342,6 +343,7 @@ async function recoverAll(
   let tornBytes = 0;
   for (const topic of store.topics.values()) {
     for (const state of topic.partitions) {
+      if (!hasFolder(store, state)) continue;
       const opened = openPartition(store, topic, state);
       scannedPartitions++;
       scannedBytes += opened.scannedBytes;

@@ -58,7 +58,7 @@ export function readCheckpoints(fs: FileSystem, folder: string): Checkpoints {
 export function writeRecoveryPoints(store: StoreInternals): void {
   const entries: PartitionOffset[] = [];
   const add = (topic: string, partition: number, offset: number): void => {
-    if (offset > 0 && offset !== Infinity) entries.push({ topic, partition, offset });
+    if (offset > 0) entries.push({ topic, partition, offset });
   };
   for (const state of allPartitions(store)) {
     add(state.topic, state.partition, state.log?.commit.syncedOffset ?? state.recoveryPoint);
@@ -101,6 +101,20 @@ export function logOf(store: StoreInternals, topic: TopicState, state: Partition
 }
 
 /**
+ * Whether a partition has been used: it has a folder from then on.
+ *
+ * @param store The inside of a store.
+ * @param state One of its partitions.
+ * @returns True if there can be records in it.
+ */
+export function hasFolder(
+  store: Pick<StoreInternals, "fs" | "folder">,
+  state: PartitionState,
+): boolean {
+  return state.log !== undefined || store.fs.stat(folderOfPartition(store, state)) !== undefined;
+}
+
+/**
  * Opens the log of a partition, making its folder if there is none yet.
  *
  * @param store The inside of a store.
@@ -115,7 +129,7 @@ export function openPartition(
   state: PartitionState,
 ): OpenedLog {
   const { fs } = store;
-  const folder = joinPath(store.folder, partitionFolderName(state.topic, state.partition));
+  const folder = folderOfPartition(store, state);
   const isNew = fs.stat(folder) === undefined;
   fs.makeFolder(folder);
   recordTopicIdOfFolder(fs, folder, topic.topicId);
@@ -127,7 +141,7 @@ export function openPartition(
     source: { topic: state.topic, partition: state.partition },
     config: topic.config,
     leaderEpoch: Math.max(0, state.leaderEpoch),
-    recoveryPoint: state.recoveryPoint,
+    recoveryPoint: state.isClean ? Infinity : state.recoveryPoint,
     startOffset: state.startOffset,
   });
   state.log = opened.log;
@@ -156,7 +170,8 @@ export function topicStates(
     const state = topicState(image, topic, nodeId, overrides);
     for (const partition of state.partitions) {
       const name = partitionFolderName(partition.topic, partition.partition);
-      partition.recoveryPoint = isClean ? Infinity : checkpoints.recoveryPoints.get(name) ?? 0;
+      partition.recoveryPoint = checkpoints.recoveryPoints.get(name) ?? 0;
+      partition.isClean = isClean;
       partition.startOffset = checkpoints.startOffsets.get(name) ?? 0;
     }
     topics.set(topic.name, state);
@@ -196,7 +211,8 @@ export function newPartitions(topic: TopicImage, from: number): PartitionState[]
       topic: topic.name,
       partition,
       log: undefined,
-      recoveryPoint: Infinity,
+      recoveryPoint: 0,
+      isClean: true,
       startOffset: 0,
       leaderEpoch: topic.partitions.get(partition)?.leaderEpoch ?? 0,
     });
@@ -262,4 +278,8 @@ export function removeFolderWithFiles(fs: FileSystem, path: string): void {
     // On Windows a file that is still read cannot be removed: the next opening removes what is left.
     if (!hasErrorCode(error, "EBUSY") && !hasErrorCode(error, "EPERM")) throw error;
   }
+}
+
+function folderOfPartition(store: Pick<StoreInternals, "folder">, state: PartitionState): string {
+  return joinPath(store.folder, partitionFolderName(state.topic, state.partition));
 }

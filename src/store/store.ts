@@ -100,8 +100,10 @@ export interface PartitionState {
   readonly topic: string;
   readonly partition: number;
   log: Log | undefined;
-  /** Everything below it is on disk; Infinity if the whole log is. */
+  /** Everything below it is on disk, as it was last recorded. */
   recoveryPoint: number;
+  /** Whether all of the log is on disk, because it was closed properly and has not been opened since. */
+  isClean: boolean;
   /** The first offset that can be read, as it was last recorded. */
   startOffset: number;
   leaderEpoch: number;
