@@ -58,8 +58,8 @@ export function isUsageError(error: unknown): boolean {
  *
  * @param args What follows the command's name.
  * @param options The options that it takes.
- * @param names What its other arguments are called; one that ends with `?` may be left out, one with `...` may
- * be repeated.
+ * @param names What its other arguments are called; one that has `?` behind it may be left out, one that has `...`
+ * may be repeated.
  * @returns The options and the other arguments.
  * @throws Error If there is an unknown option, or too few or too many arguments.
  */
@@ -75,7 +75,7 @@ export function parseArguments<const Options extends OptionTable>(
     throw usageError(firstSentence(error));
   }
   const { values, positionals } = parsed;
-  const wanted = names.filter((name) => !name.endsWith("?"));
+  const wanted = names.filter((name) => !name.includes("?"));
   if (positionals.length < wanted.length) {
     const missing = wanted[positionals.length] ?? "";
     throw usageError(`<${missing.replace("...", "")}> is missing`);

@@ -3,7 +3,16 @@
  * record, byte for byte; its key and its time are looked for in it.
  */
 
-import { createReadStream, existsSync, readFileSync, statSync } from "node:fs";
+import { Buffer } from "node:buffer";
+import {
+  closeSync,
+  createReadStream,
+  existsSync,
+  openSync,
+  readFileSync,
+  readSync,
+  statSync,
+} from "node:fs";
 import { createRequire } from "node:module";
 import { basename, dirname, join } from "node:path";
 import { OttlaError } from "../errors.ts";
@@ -24,7 +33,7 @@ export interface EventChunk {
   readonly fraction: number;
 }
 
-/** Which fields of JSON events hold the key and the time; the first event decides where nobody says. */
+/** Which fields of JSON events hold the key and the time; where nobody says, the first event decides. */
 export interface EventFields {
   key: string | undefined;
   time: string | undefined;
@@ -35,9 +44,10 @@ export interface EventFile {
   readonly path: string;
   readonly name: string;
   readonly sizeBytes: number;
-  /** Known once the first event has been read. */
+  /** Final once the first event has been read; undefined then stands for none. */
   readonly fields: EventFields;
   form: "JSON" | "text" | undefined;
+  areFieldsDecided: boolean;
 }
 
 type JsonObject = Readonly<Record<string, unknown>>;
@@ -46,14 +56,16 @@ type JsonObject = Readonly<Record<string, unknown>>;
 const lineBytesMax = 1024 * 1024;
 /** A JSON array must be read as a whole; a larger file is taken as lines. */
 const arrayBytesMax = 256 * 1024 * 1024;
+/** Few enough that the records of a chunk are one batch in each partition. */
 const chunkEventsMax = 500;
+const chunkBytesMax = 256 * 1024;
 const readBytes = 256 * 1024;
 const newLine = 0x0a;
 
 const utf8 = new TextEncoder();
 const decoder = new TextDecoder();
 const timePattern =
-  /^(\d{4})[-/](\d\d)[-/](\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(\.\d{1,3})?\d*)?)?\s*(Z|[+-]\d\d:?\d\d)?(?![\d/-])/;
+  /^(\d{4}[-/]\d\d[-/]\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,3})\d*)?)?)?\s*(Z|[+-]\d\d:?\d\d)?(?![\d/-])/;
 const timeNames = /time|date|^ts$/i;
 /** What a number of seconds or milliseconds of our days lies between. */
 const plausibleSeconds = [5e8, 5e9] as const;
@@ -78,6 +90,7 @@ export function eventFile(path: string | undefined, fields: EventFields): EventF
     sizeBytes: status.size,
     fields: { ...fields },
     form: undefined,
+    areFieldsDecided: false,
   };
 }
 
@@ -111,22 +124,26 @@ export async function* readEvents(file: EventFile): AsyncGenerator<EventChunk> {
     return;
   }
   file.form = "JSON";
-  for (let start = 0; start < elements.length; start += chunkEventsMax) {
-    const part = elements.slice(start, start + chunkEventsMax);
-    const events = part.map((element) =>
-      jsonEvent(file, element, utf8.encode(JSON.stringify(element)))
-    );
-    yield { events, fraction: Math.min(1, (start + chunkEventsMax) / elements.length) };
+  let events: DemoEvent[] = [];
+  let sizeBytes = 0;
+  for (const [index, element] of elements.entries()) {
+    const event = jsonEvent(file, element, utf8.encode(JSON.stringify(element)));
+    if (isChunkFull(events, sizeBytes + event.value.length)) {
+      yield { events, fraction: index / elements.length };
+      events = [];
+      sizeBytes = 0;
+    }
+    events.push(event);
+    sizeBytes += event.value.length;
   }
+  if (events.length > 0) yield { events, fraction: 1 };
 }
 
 /** The elements if the file is one JSON array. */
 function readArray(file: EventFile): unknown[] | undefined {
-  if (file.sizeBytes > arrayBytesMax) return undefined;
-  const text = decoder.decode(readFileSync(file.path)).trimStart();
-  if (!text.startsWith("[")) return undefined;
+  if (file.sizeBytes > arrayBytesMax || !beginsWithBracket(file.path)) return undefined;
   try {
-    const parsed: unknown = JSON.parse(text);
+    const parsed: unknown = JSON.parse(decoder.decode(readFileSync(file.path)));
     return Array.isArray(parsed) ? parsed : undefined;
   } catch {
     // Lines that begin with a bracket, as those of many logs do.
@@ -134,18 +151,38 @@ function readArray(file: EventFile): unknown[] | undefined {
   }
 }
 
+function beginsWithBracket(path: string): boolean {
+  const head = new Uint8Array(64);
+  const descriptor = openSync(path, "r");
+  try {
+    const count = readSync(descriptor, head, 0, head.length, 0);
+    return decoder.decode(head.subarray(0, count)).trimStart().startsWith("[");
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
 async function* readLineEvents(file: EventFile): AsyncGenerator<EventChunk> {
   let events: DemoEvent[] = [];
+  let sizeBytes = 0;
   for await (const { lines, bytesDone } of readLines(file)) {
     const fraction = Math.min(1, bytesDone / file.sizeBytes);
     for (const line of lines) {
+      if (isChunkFull(events, sizeBytes + line.length)) {
+        yield { events, fraction };
+        events = [];
+        sizeBytes = 0;
+      }
       events.push(lineEvent(file, line));
-      if (events.length < chunkEventsMax) continue;
-      yield { events, fraction };
-      events = [];
+      sizeBytes += line.length;
     }
   }
   if (events.length > 0) yield { events, fraction: 1 };
+}
+
+/** Whether no more should be added; the values would have `sizeBytes` then. */
+function isChunkFull(events: readonly DemoEvent[], sizeBytes: number): boolean {
+  return events.length > 0 && (events.length >= chunkEventsMax || sizeBytes > chunkBytesMax);
 }
 
 async function* readLines(
@@ -209,11 +246,11 @@ function jsonEvent(file: EventFile, element: unknown, value: Uint8Array): DemoEv
   }
   const object = element as JsonObject;
   const { fields } = file;
-  if (fields.key === undefined || fields.time === undefined) decideFields(file, object);
+  if (!file.areFieldsDecided) decideFields(file, object);
   return {
-    key: textOfField(object[fields.key ?? ""]),
+    key: fields.key === undefined ? null : textOfField(object[fields.key]),
     value,
-    timestamp: timeOf(object[fields.time ?? ""]),
+    timestamp: fields.time === undefined ? undefined : timeOf(object[fields.time]),
   };
 }
 
@@ -222,32 +259,33 @@ function decideFields(file: EventFile, object: JsonObject): void {
   const { fields } = file;
   const names = Object.keys(object);
   for (const field of [fields.key, fields.time]) {
-    if (field === undefined || field === "" || names.includes(field)) continue;
+    if (field === undefined || names.includes(field)) continue;
     throw usageError(
       `Cannot take ${JSON.stringify(field)} of the events in ${file.name}: the first one has the ` +
         `fields ${names.join(", ")}`,
     );
   }
-  const time = names.find((name) => isTime(name, object[name]));
+  const time = fields.time ?? names.find((name) => isTime(name, object[name]));
   const key = names.find((name) => name !== time && typeof object[name] === "string") ??
     names.find((name) => name !== time && textOfField(object[name]) !== null);
-  fields.time ??= time ?? "";
-  fields.key ??= key ?? "";
+  fields.time = time;
+  fields.key ??= key;
+  file.areFieldsDecided = true;
 }
 
 /** Text lines are keyed by their first word, behind the time if they begin with one. */
 function textEvent(file: EventFile, text: string, value: Uint8Array): DemoEvent {
   const { fields } = file;
   const wanted = fields.key ?? fields.time;
-  if (wanted !== undefined && wanted !== "") {
+  if (wanted !== undefined) {
     throw usageError(
       `Cannot take ${JSON.stringify(wanted)} of the events in ${file.name}: the first line is no ` +
         "JSON object",
     );
   }
-  const time = timePattern.exec(text)?.[0] ?? "";
-  const word = /[^\s,;]+/.exec(text.slice(time.length))?.[0];
-  return { key: word ?? null, value, timestamp: time === "" ? undefined : timeOf(time) };
+  const timestamp = timeOf(text);
+  const rest = timestamp === undefined ? text : text.replace(timePattern, "");
+  return { key: /[^\s,;]+/.exec(rest)?.[0] ?? null, value, timestamp };
 }
 
 function textOfField(value: unknown): string | null {
@@ -267,11 +305,21 @@ function timeOf(value: unknown): number | undefined {
   }
   const parts = typeof value === "string" ? timePattern.exec(value) : null;
   if (parts === null) return undefined;
-  const [, year, month, day, hour = "00", minute = "00", second = "00", part = "", zone] = parts;
-  const time = Date.parse(
-    `${year}-${month}-${day}T${hour}:${minute}:${second}${part}${zone ?? "Z"}`,
-  );
-  return time >= 0 ? time : undefined;
+  const [, day, hour = "00", minute = "00", second = "00", fraction = "", zone = "Z"] = parts;
+  const date = day!.replaceAll("/", "-");
+  const seconds = `${second}.${fraction.padEnd(3, "0")}`;
+  const time = Date.parse(`${date}T${hour}:${minute}:${seconds}Z`);
+  // Some runtimes take February 30 as March 1.
+  if (Number.isNaN(time) || new Date(time).toISOString().slice(0, 10) !== date) return undefined;
+  const timestamp = time - zoneMs(zone);
+  return timestamp >= 0 ? timestamp : undefined;
+}
+
+/** How far a zone such as +02:00 is ahead of UTC. */
+function zoneMs(zone: string): number {
+  if (zone === "Z") return 0;
+  const minutes = Number(zone.slice(1, 3)) * 60 + Number(zone.slice(-2));
+  return (zone.startsWith("-") ? -minutes : minutes) * 60_000;
 }
 
 function isBetween(value: number, [min, max]: readonly [number, number]): boolean {

@@ -119,8 +119,8 @@ export function findTotalDifference(wanted: Ledger, found: Ledger): string | und
   const difference = differenceOf("records", wanted.count, found.count) ??
     differenceOf("bytes of values", wanted.valueBytes, found.valueBytes);
   if (difference !== undefined || wanted.checksum === found.checksum) return difference;
-  return `checksum ${formatChecksum(wanted.checksum)} was expected, ` +
-    `${formatChecksum(found.checksum)} was found`;
+  return `expected checksum ${formatChecksum(wanted.checksum)}, ` +
+    `found ${formatChecksum(found.checksum)}`;
 }
 
 /**
@@ -139,4 +139,25 @@ export function findKeyDifference(wanted: Ledger, found: Ledger): string | undef
     if (tally?.chain !== chain) return `the records of key ${name} came in another order`;
   }
   return differenceOf("keys", wanted.byKey.size, found.byKey.size);
+}
+
+/**
+ * Adds up the accounts of partitions. The records of a key are in one of them.
+ *
+ * @param accounts An account a partition.
+ * @returns The account of all their records.
+ */
+export function mergedLedger(accounts: readonly Ledger[]): Ledger {
+  const merged = ledger();
+  for (const account of accounts) {
+    merged.count += account.count;
+    merged.valueBytes += account.valueBytes;
+    merged.checksum = (merged.checksum + account.checksum) >>> 0;
+    merged.keylessCount += account.keylessCount;
+    merged.timestampMin = Math.min(merged.timestampMin, account.timestampMin);
+    merged.timestampMax = Math.max(merged.timestampMax, account.timestampMax);
+    // A key that is in two of them keeps one tally, which then is not the one of all its records.
+    for (const [key, tally] of account.byKey) merged.byKey.set(key, tally);
+  }
+  return merged;
 }

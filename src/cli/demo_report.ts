@@ -50,7 +50,8 @@ export async function printStep(report: DemoReport, title: string, why: string):
  * @param lines The lines, without line ends.
  */
 export async function printFacts(report: DemoReport, ...lines: readonly string[]): Promise<void> {
-  for (const line of lines) await report.io.stdout.write(`${stepIndent}${line}\n`);
+  const text = lines.map((line) => line === "" ? "\n" : `${stepIndent}${line}\n`).join("");
+  await report.io.stdout.write(text);
 }
 
 /**
@@ -71,7 +72,7 @@ export async function printVerified(
     return;
   }
   report.failures.push(`${claim}: ${difference}`);
-  await printFacts(report, paint(report, "red", `✗ ${claim}`), `  but ${difference}`);
+  await printFacts(report, paint(report, "red", `✗ ${claim}`), `  ${difference}`);
 }
 
 /**
@@ -96,7 +97,7 @@ export function paint(report: DemoReport, look: keyof typeof codes, text: string
  */
 export function differenceOf(what: string, wanted: number, found: number): string | undefined {
   if (wanted === found) return undefined;
-  return `${formatCount(wanted)} ${what} were expected, ${formatCount(found)} were found`;
+  return `expected ${formatCount(wanted)} ${what}, found ${formatCount(found)}`;
 }
 
 /** A whole number as people write it: `20,000`. */
@@ -121,10 +122,12 @@ export function formatDuration(durationMs: number): string {
   return durationMs < 1000 ? `${Math.round(durationMs)} ms` : `${(durationMs / 1000).toFixed(2)} s`;
 }
 
-/** A time to the minute, and the seconds if it has any: `2001-02-14 00:05`, in UTC. */
+/** A time in UTC, as much of it as is not zero: `2001-02-14`, `2001-02-14 00:05`. */
 export function formatTime(timestamp: number): string {
-  const text = new Date(timestamp).toISOString();
-  return `${text.slice(0, 10)} ${text.slice(11, timestamp % 60_000 === 0 ? 16 : 19)}`;
+  const text = new Date(timestamp).toISOString().replace("T", " ");
+  if (timestamp % 86_400_000 === 0) return text.slice(0, 10);
+  if (timestamp % 60_000 === 0) return text.slice(0, 16);
+  return text.slice(0, timestamp % 1000 === 0 ? 19 : 23);
 }
 
 /** A day in UTC: `2001-02-14`. */

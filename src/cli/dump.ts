@@ -6,7 +6,6 @@
 import { isOttlaError, OttlaError } from "../errors.ts";
 import { diskFileSystem } from "../platform/disk_file_system.ts";
 import type { FileSystem } from "../platform/file_system.ts";
-import { loadCodec } from "../record/compression.ts";
 import { parseSegmentFileName } from "../segment/segment_file_name.ts";
 import type { Command } from "./command.ts";
 import { exitCode, messageOf, parseArguments, parseInteger, usageError } from "./command.ts";
@@ -14,9 +13,11 @@ import { dumpLog } from "./dump_log.ts";
 import type { DumpLogOptions } from "./dump_log.ts";
 import { readSmallFile } from "./dump_small_file.ts";
 import type { SmallFileKind } from "./dump_small_file.ts";
+import { formatNoun } from "./format.ts";
 import type { CliIo } from "./io.ts";
 import { addLine, flushLines, lineOutput } from "./output.ts";
 import type { LineOutput } from "./output.ts";
+import { loadDecoders } from "./store_access.ts";
 
 const help = `Usage: ottla dump [options] <file...>
 
@@ -77,7 +78,7 @@ async function runDump(args: readonly string[], io: CliIo): Promise<number> {
     isJson: values.json ?? false,
     bytesMax: parseInteger("--max-bytes", values["max-bytes"], 0) ?? Number.MAX_SAFE_INTEGER,
   };
-  if (options.isDeep) await loadCodecs();
+  await loadDecoders();
   const output = lineOutput(io);
   const fs = diskFileSystem();
   let failedCount = 0;
@@ -86,13 +87,13 @@ async function runDump(args: readonly string[], io: CliIo): Promise<number> {
     try {
       const damageCount = await dumpFile(fs, path, options, output);
       if (damageCount === 0) continue;
-      io.stderr.write(`ottla: Found ${damageCount} damaged places in ${path}\n`);
+      await io.stderr.write(`ottla: Found ${formatNoun(damageCount, "fault")} in ${path}\n`);
     } catch (error) {
       await flushLines(output);
       if (!isFileError(error)) throw error;
       const message = messageOf(error);
       const line = message.startsWith("Cannot") ? message : `Cannot dump ${path}: ${message}`;
-      io.stderr.write(`ottla: ${line}\n`);
+      await io.stderr.write(`ottla: ${line}\n`);
     }
     failedCount++;
   }
@@ -170,15 +171,6 @@ function kindOf(path: string): DumpedFileKind {
     return { kind: "offset-checkpoint", baseOffset: 0, title: undefined };
   }
   throw new OttlaError("STORE_INVALID", `Cannot dump ${path}: its name tells no kind of file`);
-}
-
-/** A codec that is missing is told of each batch that needs it. */
-async function loadCodecs(): Promise<void> {
-  try {
-    await loadCodec("zstd");
-  } catch (error) {
-    if (!isOttlaError(error, "CODEC_MISSING")) throw error;
-  }
 }
 
 /** A failure that is about one file, so that the others can still be printed. */

@@ -3,21 +3,16 @@
  * files are small, so each is read whole.
  */
 
-import {
-  byteReader,
-  readInt16,
-  readInt32,
-  readInt64,
-  readUint32,
-  remainingBytes,
-} from "../bytes/byte_reader.ts";
+import { byteReader, readInt64, readUint32, remainingBytes } from "../bytes/byte_reader.ts";
 import type { ByteReader } from "../bytes/byte_reader.ts";
-import { crc32c } from "../bytes/crc32c.ts";
 import { OttlaError } from "../errors.ts";
 import { parseEpochCheckpoint, parseOffsetCheckpoint } from "../log/checkpoint_file.ts";
+import { parseProducerSnapshot } from "../log/producer_snapshot_file.ts";
+import type { ProducerSnapshotEntry } from "../log/producer_snapshot_file.ts";
 import { decrementSequence } from "../record/batch_view.ts";
 import { offsetEntryBytes } from "../segment/offset_index.ts";
 import { timeEntryBytes } from "../segment/time_index.ts";
+import { parseTxnIndex } from "../segment/txn_index_file.ts";
 import type { Json } from "./metadata_json.ts";
 import { optionalLong } from "./optional_long.ts";
 
@@ -36,10 +31,7 @@ export type SmallFileKind =
   | "leader-epoch-checkpoint"
   | "offset-checkpoint";
 
-const abortedEntryBytes = 34;
-const snapshotHeaderBytes = 10;
-const snapshotEntryBytes = 46;
-const snapshotVersion = 1;
+type Values = Readonly<Record<string, number | string>>;
 
 /**
  * Reads the entries of a file.
@@ -70,15 +62,9 @@ export function readSmallFile(
         offset: baseOffset + readUint32(reader),
       }));
     case "txnindex":
-      return readEntries(reader, path, abortedEntryBytes, () => ({
-        version: readInt16(reader),
-        producerId: readInt64(reader),
-        firstOffset: readInt64(reader),
-        lastOffset: readInt64(reader),
-        lastStableOffset: readInt64(reader),
-      }));
+      return parseTxnIndex(bytes, path).map((entry) => entryOf({ ...entry }));
     case "snapshot":
-      return readProducerSnapshot(reader, path);
+      return parseProducerSnapshot(bytes, path).map(producerEntry);
     case "leader-epoch-checkpoint":
       return parseEpochCheckpoint(bytes, path).map((entry) => entryOf({ ...entry }));
     case "offset-checkpoint":
@@ -86,25 +72,9 @@ export function readSmallFile(
   }
 }
 
-type Values = Readonly<Record<string, number | string>>;
-
 function entryOf(fields: Values): DumpedEntry {
   const text = Object.entries(fields).map(([name, value]) => `${name}: ${value}`).join(" ");
   return { text, fields };
-}
-
-function readEntries(
-  reader: ByteReader,
-  path: string,
-  entryBytes: number,
-  readEntry: () => Values,
-): DumpedEntry[] {
-  if (reader.end % entryBytes !== 0) {
-    throw invalidFile(path, `${reader.end} bytes are not whole entries of ${entryBytes}`);
-  }
-  const entries: DumpedEntry[] = [];
-  while (remainingBytes(reader) > 0) entries.push(entryOf(readEntry()));
-  return entries;
 }
 
 /** As Kafka's tool does: behind the first entry, one with the base offset is the preallocated rest of the file. */
@@ -115,56 +85,38 @@ function readIndexEntries(
   baseOffset: number,
   readEntry: () => Values,
 ): DumpedEntry[] {
-  const entries = readEntries(reader, path, entryBytes, readEntry);
-  const end = entries.findIndex(({ fields }, at) => at > 0 && fields["offset"] === baseOffset);
-  return end < 0 ? entries : entries.slice(0, end);
+  if (reader.end % entryBytes !== 0) {
+    throw new OttlaError(
+      "STORE_INVALID",
+      `Cannot dump ${path}: ${reader.end} bytes are not whole entries of ${entryBytes}`,
+      { details: { path } },
+    );
+  }
+  const entries: DumpedEntry[] = [];
+  while (remainingBytes(reader) > 0) {
+    const entry = readEntry();
+    if (entries.length > 0 && entry["offset"] === baseOffset) break;
+    entries.push(entryOf(entry));
+  }
+  return entries;
 }
 
-function readProducerSnapshot(reader: ByteReader, path: string): DumpedEntry[] {
-  if (reader.end < snapshotHeaderBytes) {
-    throw invalidFile(path, `${reader.end} bytes are less than a header`);
-  }
-  const version = readInt16(reader);
-  if (version !== snapshotVersion) throw invalidFile(path, `it has version ${version}, wanted 1`);
-  const stored = readUint32(reader);
-  const actual = crc32c(reader.bytes.subarray(reader.position, reader.end));
-  if (stored !== actual) {
-    throw invalidFile(path, `its checksum is ${actual}, ${stored} was written`);
-  }
-  const count = readInt32(reader);
-  if (count * snapshotEntryBytes !== remainingBytes(reader)) {
-    throw invalidFile(path, `${count} entries are not in ${remainingBytes(reader)} bytes`);
-  }
-  return Array.from({ length: count }, () => readProducer(reader));
-}
-
-function readProducer(reader: ByteReader): DumpedEntry {
-  const producerId = readInt64(reader);
-  const producerEpoch = readInt16(reader);
-  const lastSequence = readInt32(reader);
-  const lastOffset = readInt64(reader);
-  const offsetDelta = readInt32(reader);
-  const timestamp = readInt64(reader);
-  const coordinatorEpoch = readInt32(reader);
-  const openFrom = readInt64(reader);
-  const currentTxnFirstOffset = openFrom < 0 ? undefined : openFrom;
+function producerEntry(entry: ProducerSnapshotEntry): DumpedEntry {
+  const { producerId, producerEpoch, coordinatorEpoch, timestamp } = entry;
+  const { lastSequence, lastOffset, offsetDelta, currentTransactionFirstOffset } = entry;
+  const openFrom = currentTransactionFirstOffset < 0 ? undefined : currentTransactionFirstOffset;
   const producer = { producerId, producerEpoch, coordinatorEpoch };
   const hasBatch = lastOffset >= 0;
   const firstSequence = decrementSequence(lastSequence, offsetDelta);
   const batch = { firstSequence, lastSequence, lastOffset, offsetDelta, timestamp };
-  const open = optionalLong(currentTxnFirstOffset);
   return {
-    text: `${entryOf(producer).text} currentTxnFirstOffset: ${open} lastTimestamp: ${timestamp} ` +
-      (hasBatch ? entryOf(batch).text : ""),
+    text: `${entryOf(producer).text} currentTxnFirstOffset: ${optionalLong(openFrom)} ` +
+      `lastTimestamp: ${timestamp} ` + (hasBatch ? entryOf(batch).text : ""),
     fields: {
       ...producer,
-      currentTxnFirstOffset: currentTxnFirstOffset ?? null,
+      currentTxnFirstOffset: openFrom ?? null,
       lastTimestamp: timestamp,
       ...(hasBatch ? batch : {}),
     },
   };
-}
-
-function invalidFile(path: string, reason: string): OttlaError {
-  return new OttlaError("STORE_INVALID", `Cannot dump ${path}: ${reason}`, { details: { path } });
 }

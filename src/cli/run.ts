@@ -3,11 +3,14 @@
 import { hasErrorCode } from "../platform/file_system.ts";
 import type { Command } from "./command.ts";
 import { exitCode, isUsageError, messageOf } from "./command.ts";
+import { consumeCommand } from "./consume.ts";
 import { dumpCommand } from "./dump.ts";
 import type { CliIo } from "./io.ts";
+import { produceCommand } from "./produce.ts";
+import { topicsCommand } from "./topics.ts";
 import { version } from "./version.ts";
 
-const commands: readonly Command[] = [dumpCommand];
+const commands: readonly Command[] = [topicsCommand, produceCommand, consumeCommand, dumpCommand];
 
 /**
  * Runs `ottla`.
@@ -28,7 +31,7 @@ export async function runCli(args: readonly string[], io: CliIo): Promise<number
   }
   const command = commands.find((one) => one.name === name);
   if (command === undefined) {
-    io.stderr.write(`ottla: There is no command ${JSON.stringify(name)}; try ottla --help\n`);
+    await io.stderr.write(`ottla: There is no command ${JSON.stringify(name)}; try ottla --help\n`);
     return exitCode.usage;
   }
   return await runCommand(command, rest, io);
@@ -47,11 +50,11 @@ async function runCommand(command: Command, args: readonly string[], io: CliIo):
     const message = messageOf(error);
     const isUsage = isUsageError(error) || error instanceof RangeError;
     if (isUsage) {
-      io.stderr.write(`ottla: ${message}; try ottla ${command.name} --help\n`);
+      await io.stderr.write(`ottla: ${message}; try ottla ${command.name} --help\n`);
       return exitCode.usage;
     }
     const line = message.startsWith("Cannot ") ? message : `Cannot ${command.name}: ${message}`;
-    io.stderr.write(`ottla: ${line}\n`);
+    await io.stderr.write(`ottla: ${line}\n`);
     return exitCode.failed;
   }
 }

@@ -5,6 +5,7 @@
 import { joinPath } from "../platform/files.ts";
 import type { FileSystem } from "../platform/file_system.ts";
 import type { SegmentFileName } from "../segment/segment_file_name.ts";
+import { scanBatches } from "../segment/batch_scan.ts";
 import { parseSegmentFileName } from "../segment/segment_file_name.ts";
 
 /** A file of a segment that lies in the folder. */
@@ -28,7 +29,7 @@ export function settleLogFolder(fs: FileSystem, folder: string): number[] {
     if (file.suffix === "deleted") fs.remove(file.path);
   }
   files = files.filter((file) => file.suffix !== "deleted");
-  files = settleSwaps(fs, files);
+  files = settleSwaps(fs, folder, files);
   const bases = new Set(files.filter((file) => file.kind === "log").map((file) => file.baseOffset));
   for (const { kind, baseOffset, path } of files) {
     const isIndex = kind === "index" || kind === "timeindex" || kind === "txnindex";
@@ -46,7 +47,7 @@ function foundFiles(fs: FileSystem, folder: string): FoundFile[] {
   return files;
 }
 
-function settleSwaps(fs: FileSystem, files: FoundFile[]): FoundFile[] {
+function settleSwaps(fs: FileSystem, folder: string, files: FoundFile[]): FoundFile[] {
   // Files are swapped in from the last to the first, so a `.cleaned` one shows that those behind it are not complete.
   const cleaned = files.filter((file) => file.suffix === "cleaned");
   const firstCleaned = Math.min(Infinity, ...cleaned.map((file) => file.baseOffset));
@@ -55,25 +56,40 @@ function settleSwaps(fs: FileSystem, files: FoundFile[]): FoundFile[] {
   for (const file of files.filter(isDropped)) fs.remove(file.path);
 
   const kept = files.filter((file) => !isDropped(file));
-  const swaps = kept.filter((file) => file.suffix === "swap");
+  const swaps = kept.filter((file) => file.suffix === "swap").sort(compareSwaps);
   if (swaps.length === 0) return kept;
-  // What a swapped segment replaces are the files from its base up to that of the next segment that stays.
-  const swapBases = new Set(swaps.map((file) => file.baseOffset));
-  const firstSwap = Math.min(...swapBases);
-  const lastSwap = Math.max(...swapBases);
-  const result: FoundFile[] = [];
-  for (const file of kept) {
-    if (file.suffix === "swap") {
-      const path = file.path.slice(0, -".swap".length);
-      fs.rename(file.path, path);
-      result.push({ ...file, suffix: "", path });
-    } else if (file.baseOffset >= firstSwap && file.baseOffset <= lastSwap) {
-      // A swap of the same name has been or will be renamed over it.
-      const isReplaced = swaps.some((swap) => swap.path === `${file.path}.swap`);
-      if (!isReplaced) fs.remove(file.path);
-    } else {
-      result.push(file);
-    }
+  // The logs that are swapped in replace all that begins among their offsets. One whose log has its name already has
+  // nothing left to replace.
+  const logs = swaps.filter((file) => file.kind === "log");
+  const start = Math.min(...logs.map((file) => file.baseOffset));
+  const end = Math.max(...logs.map((file) => endOffsetOf(fs, file)));
+  const isReplaced = (file: FoundFile): boolean =>
+    file.suffix === "" && file.baseOffset >= start && file.baseOffset < end;
+  for (const file of kept.filter(isReplaced)) fs.remove(file.path);
+  fs.syncFolder(folder);
+  const swapped = swaps.map((file): FoundFile => {
+    const path = file.path.slice(0, -".swap".length);
+    fs.rename(file.path, path);
+    return { ...file, suffix: "", path };
+  });
+  return [...kept.filter((file) => file.suffix === "" && !isReplaced(file)), ...swapped];
+}
+
+/** From the first to the last, the log before its indexes: what has its name already then lies before what is left. */
+function compareSwaps(a: FoundFile, b: FoundFile): number {
+  return a.baseOffset - b.baseOffset || Number(b.kind === "log") - Number(a.kind === "log");
+}
+
+/** The offset behind the last batch of a log file. */
+function endOffsetOf(fs: FileSystem, { path, baseOffset }: FoundFile): number {
+  const file = fs.open(path, "read");
+  try {
+    let endOffset = baseOffset;
+    scanBatches(fs, file, { start: 0, end: fs.sizeOf(file), verify: false }, (batch) => {
+      endOffset = batch.lastOffset + 1;
+    });
+    return endOffset;
+  } finally {
+    fs.close(file);
   }
-  return result;
 }

@@ -15,8 +15,10 @@
 import { OttlaError } from "../errors.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { FilePool } from "../platform/file_pool.ts";
-import { handleOf, pinFile, unpinFile } from "../platform/file_pool.ts";
-import { joinPath } from "../platform/files.ts";
+import { closePooledFile, handleOf, pinFile, unpinFile } from "../platform/file_pool.ts";
+import type { FileHandle, FileSystem } from "../platform/file_system.ts";
+import { hasErrorCode } from "../platform/file_system.ts";
+import { folderOf, joinPath } from "../platform/files.ts";
 import type { BatchSource } from "../record/batch_view.ts";
 import type { Segment } from "../segment/segment.ts";
 import { removeSegmentFiles, truncateSegment } from "../segment/segment.ts";
@@ -31,6 +33,7 @@ import {
 import { acceptedBatches } from "./accepted_batches.ts";
 import { readEpochCheckpoint } from "./checkpoint_file.ts";
 import { groupCommit } from "./group_commit.ts";
+import type { EpochEntry } from "./leader_epoch_cache.ts";
 import { leaderEpochCache } from "./leader_epoch_cache.ts";
 import type { Log, LogConfig } from "./log.ts";
 import { advanceHighWatermark, poisonLog } from "./log.ts";
@@ -71,6 +74,24 @@ const copyBytes = 1024 * 1024;
  * @throws OttlaError `KAFKA_STORAGE_ERROR` if its files cannot be read.
  */
 export function openLog(place: LogPlace): OpenedLog {
+  const { pool } = place;
+  try {
+    return openSegments(place);
+  } catch (cause) {
+    for (const file of pool.open) {
+      if (folderOf(file.path) === place.folder) closePooledFile(pool, file);
+    }
+    if (cause instanceof OttlaError) throw cause;
+    const { topic, partition } = place.source;
+    throw new OttlaError(
+      "KAFKA_STORAGE_ERROR",
+      `Cannot open ${topic}-${partition} in ${place.folder}: ${String(cause)}`,
+      { cause, details: { topic, partition } },
+    );
+  }
+}
+
+function openSegments(place: LogPlace): OpenedLog {
   const bases = settleLogFolder(place.pool.fs, place.folder);
   const segments: Segment[] = [];
   const gaps: Gap[] = [];
@@ -84,21 +105,15 @@ export function openLog(place: LogPlace): OpenedLog {
       continue;
     }
     const trustedOffset = place.recoveryPoint;
-    const { segment, result } = openLastSegment(
-      place,
-      baseOffset,
-      place.config,
-      now,
-      trustedOffset,
-    );
+    const { segment, result } = openLastSegment(place, baseOffset, place.config, now, trustedOffset);
+    segments.push(segment);
     gaps.push(...result.gaps);
     if (nextBase !== undefined) closeRecovered(segment, result, nextBase, place.config, gaps);
     else if (result.reason !== "end") tornBytes = cutTornTail(place, segment);
     if (trustedOffset !== Infinity) {
-      scannedBytes += segment.sizeBytes;
+      scannedBytes += result.scannedBytes;
       syncRecovered(place, segment);
     }
-    segments.push(segment);
   }
   startAt(place, segments);
   return { log: newLog(place, segments, gaps), scannedBytes, tornBytes };
@@ -118,7 +133,7 @@ function startAt(place: LogPlace, segments: Segment[]): void {
 function newLog(place: LogPlace, segments: Segment[], gaps: Gap[]): Log {
   const { pool, folder } = place;
   const endOffset = segments.at(-1)!.endOffset;
-  const epochs = readEpochCheckpoint(pool.fs, joinPath(folder, "leader-epoch-checkpoint"));
+  const epochs = readEpochs(pool.fs, joinPath(folder, "leader-epoch-checkpoint"));
   const log: Log = {
     pool,
     clock: place.clock,
@@ -149,6 +164,16 @@ function newLog(place: LogPlace, segments: Segment[], gaps: Gap[]): Log {
   return log;
 }
 
+/** The leader epochs as they were recorded. A file that cannot be read counts as none: nothing else is lost by that. */
+function readEpochs(fs: FileSystem, path: string): EpochEntry[] {
+  try {
+    return readEpochCheckpoint(fs, path);
+  } catch (error) {
+    if (error instanceof OttlaError) return [];
+    throw error;
+  }
+}
+
 /** A segment with a successor ends where that begins, whatever its last bytes are. */
 function closeRecovered(
   segment: Segment,
@@ -157,7 +182,12 @@ function closeRecovered(
   config: LogConfig,
   gaps: Gap[],
 ): void {
-  sealSegment(segment, config);
+  try {
+    sealSegment(segment, config);
+  } catch (error) {
+    // A disk that takes no index can still be read; the next opening makes the index again.
+    if (!isFullDisk(error)) throw error;
+  }
   const logBytes = segment.pool.fs.sizeOf(handleOf(segment.pool, segment.log));
   if (result.reason !== "end") {
     gaps.push({
@@ -180,18 +210,7 @@ function cutTornTail(place: LogPlace, segment: Segment): number {
   try {
     const count = fs.sizeOf(source) - position;
     const name = `${String(segment.baseOffset).padStart(20, "0")}-${position}${tornSuffix}`;
-    const target = fs.open(joinPath(place.folder, name), "create");
-    try {
-      const buffer = new Uint8Array(Math.min(copyBytes, count));
-      for (let done = 0; done < count;) {
-        const read = fs.read(source, buffer.subarray(0, count - done), position + done);
-        fs.write(target, buffer.subarray(0, read), done);
-        done += read;
-      }
-      fs.syncDataNow(target);
-    } finally {
-      fs.close(target);
-    }
+    keepTornTail(fs, source, position, count, joinPath(place.folder, name));
     fs.syncFolder(place.folder);
     truncateSegment(segment, segment.indexes!, position, segment.endOffset);
     return count;
@@ -204,6 +223,37 @@ function cutTornTail(place: LogPlace, segment: Segment): number {
   } finally {
     unpinFile(segment.log);
   }
+}
+
+function keepTornTail(
+  fs: FileSystem,
+  source: FileHandle,
+  position: number,
+  count: number,
+  path: string,
+): void {
+  const target = fs.open(path, "create");
+  try {
+    fs.truncate(target, 0);
+    const buffer = new Uint8Array(Math.min(copyBytes, count));
+    for (let done = 0; done < count;) {
+      const read = fs.read(source, buffer.subarray(0, count - done), position + done);
+      if (read === 0) break;
+      fs.write(target, buffer.subarray(0, read), done);
+      done += read;
+    }
+    fs.syncDataNow(target);
+  } catch (error) {
+    // A full disk is what tears logs: it must not keep this one from being opened.
+    if (!isFullDisk(error)) throw error;
+    fs.truncate(target, 0);
+  } finally {
+    fs.close(target);
+  }
+}
+
+function isFullDisk(error: unknown): boolean {
+  return hasErrorCode(error, "ENOSPC") || hasErrorCode(error, "EDQUOT");
 }
 
 /** What readers will be shown must not be lost to a power cut that comes after the recovery. */

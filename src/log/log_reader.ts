@@ -5,50 +5,28 @@
  * and goes on behind them when it is asked again.
  */
 
-import { getInt64 } from "../bytes/byte_reader.ts";
-import { isOttlaError, OttlaError } from "../errors.ts";
-import { batchBytesMax } from "../limits.ts";
-import { handleOf, pinFile } from "../platform/file_pool.ts";
-import { headerToMagicBytes } from "../record/batch_layout.ts";
+import { isOttlaError } from "../errors.ts";
+import { pinFile } from "../platform/file_pool.ts";
 import type { BatchView } from "../record/batch_view.ts";
-import { hasValidChecksum, peekBatchSize, viewBatch } from "../record/batch_view.ts";
+import { hasValidChecksum } from "../record/batch_view.ts";
 import { forEachRecord } from "../record/record_reader.ts";
 import type { Segment } from "../segment/segment.ts";
-import { endsBeforeNext, findGoodBatch } from "../segment/segment_damage.ts";
-import {
-  indexesOf,
-  offsetForTimestamp,
-  positionForOffset,
-  readSegment,
-} from "../segment/segment_load.ts";
+import { indexesOf, offsetForTimestamp } from "../segment/segment_load.ts";
 import type { Log } from "./log.ts";
 import { activeSegment, checkUsable, tryWriteAccepted } from "./log.ts";
-import { nameOfLog } from "./log_errors.ts";
+import type { LogCursor } from "./log_cursor.ts";
+import {
+  batchInBuffer,
+  checkOffset,
+  fillCursor,
+  fitsBetween,
+  passDamage,
+  seekCursor,
+} from "./log_cursor.ts";
 import { unpinSegment } from "./log_sync.ts";
 import { sweepRetired } from "./retention.ts";
 
-/** A place in a log, and the bytes behind it that were read ahead. */
-export interface LogCursor {
-  readonly log: Log;
-  /** The next offset that is wanted. */
-  offset: number;
-  /** Behind the batch before the next one in the file: where the next one begins, or behind it. */
-  minOffset: number;
-  /** Undefined until the first batch was looked for, and when the segment was removed. */
-  segment: Segment | undefined;
-  /** Where in the file of the segment the buffer begins. */
-  position: number;
-  buffer: Uint8Array;
-  view: DataView;
-  /** How much of the buffer was read. */
-  filled: number;
-  /** Of the next batch in the buffer. */
-  at: number;
-  /** How many bytes are read at once. */
-  readonly readBytes: number;
-  /** Whether the buffer is used again for the next bytes; else every batch keeps its own alive. */
-  readonly reusesBuffer: boolean;
-}
+export type { LogCursor };
 
 const emptyBuffer = new Uint8Array(0);
 const emptyView = new DataView(emptyBuffer.buffer);
@@ -190,7 +168,14 @@ export function pinSlices(
     bytesLeft -= endPosition - startPosition;
     offset = segment.endOffset;
   }
-  for (const { segment } of slices) pinFile(log.pool, segment.log);
+  for (const [index, { segment }] of slices.entries()) {
+    try {
+      pinFile(log.pool, segment.log);
+    } catch (error) {
+      unpinSlices(log, slices.slice(0, index));
+      throw error;
+    }
+  }
   return slices;
 }
 
@@ -204,165 +189,6 @@ export function unpinSlices(log: Log, slices: readonly RangeSlice[]): void {
   for (const { segment } of slices) unpinSegment(log, segment);
   // The files of a closed log are not ours any more: it may have been opened again.
   if (!log.isClosed) sweepRetired(log);
-}
-
-function checkOffset(log: Log, offset: number): void {
-  checkUsable(log);
-  const { startOffset, endOffset, source } = log;
-  if (offset >= startOffset && offset <= endOffset) return;
-  throw new OttlaError(
-    "OFFSET_OUT_OF_RANGE",
-    `Cannot read offset ${offset} of ${
-      nameOfLog(log)
-    }: the log has offsets from ${startOffset} to ` +
-      `${endOffset}`,
-    { details: { ...source, offset, startOffset, endOffset } },
-  );
-}
-
-/** The last segment that does not begin behind an offset. */
-function segmentOf(log: Log, offset: number): Segment {
-  const { segments } = log;
-  let low = 0;
-  let high = segments.length - 1;
-  while (low < high) {
-    const middle = (low + high + 1) >>> 1;
-    if (segments[middle]!.baseOffset <= offset) low = middle;
-    else high = middle - 1;
-  }
-  return segments[low]!;
-}
-
-/** Places the cursor before the batch that holds the offset wanted, at a batch that does not: what it says of itself can be checked. */
-function seekCursor(cursor: LogCursor): void {
-  const { log, offset } = cursor;
-  checkOffset(log, offset);
-  const segment = segmentOf(log, offset);
-  const before = Math.max(segment.baseOffset, offset - 1);
-  moveCursor(cursor, segment, positionForOffset(segment, log.config, before), segment.baseOffset);
-}
-
-function moveCursor(
-  cursor: LogCursor,
-  segment: Segment,
-  position: number,
-  minOffset: number,
-): void {
-  cursor.segment = segment;
-  cursor.position = position;
-  cursor.minOffset = minOffset;
-  cursor.filled = 0;
-  cursor.at = 0;
-}
-
-/** The batch at the cursor if all of it is in the buffer. */
-function batchInBuffer(cursor: LogCursor): BatchView | undefined {
-  const { buffer, at, filled, view, log } = cursor;
-  if (at >= filled) return undefined;
-  try {
-    return viewBatch(buffer, at, filled, log.source, view);
-  } catch (error) {
-    if (!(error instanceof OttlaError)) throw error;
-    passDamage(cursor, error.message);
-    return undefined;
-  }
-}
-
-/**
- * Whether the offsets of a batch fit between those before and those behind it. The first offset is in no checksum; where the
- * offsets of a log leave no gaps, a wrong one always overlaps with a neighbour.
- */
-function fitsBetween(cursor: LogCursor, batch: BatchView): boolean {
-  if (batch.baseOffset < cursor.minOffset) return false;
-  const segment = cursor.segment!;
-  if (batch.lastOffset >= segment.endOffset) return false;
-  const next = cursor.at + batch.sizeBytes;
-  if (next + headerToMagicBytes <= cursor.filled && peekBatchSize(cursor.view, next) > 0) {
-    return batch.lastOffset < getInt64(cursor.view, next);
-  }
-  const file = handleOf(segment.pool, segment.log);
-  return endsBeforeNext(segment, file, cursor.position + next, batch.lastOffset);
-}
-
-/** Reads on where the buffer ends. Returns false where the log ends. */
-function fillCursor(cursor: LogCursor): boolean {
-  const { log } = cursor;
-  let segment = cursor.segment!;
-  let position = cursor.position + cursor.at;
-  let neededBytes = headerToMagicBytes;
-  if (cursor.filled - cursor.at >= headerToMagicBytes) {
-    neededBytes = peekBatchSize(cursor.view, cursor.at);
-  }
-  while (position >= segment.sizeBytes) {
-    const next = segmentBehind(log, segment);
-    // All that lies before has been seen: offsets that have not come are not in the log.
-    cursor.offset = Math.max(cursor.offset, next?.baseOffset ?? segment.endOffset);
-    if (next === undefined) return false;
-    segment = next;
-    position = 0;
-  }
-  moveCursor(
-    cursor,
-    segment,
-    position,
-    segment === cursor.segment ? cursor.minOffset : segment.baseOffset,
-  );
-  const availableBytes = segment.sizeBytes - position;
-  if (neededBytes > Math.min(batchBytesMax, availableBytes)) {
-    passDamage(cursor, `${neededBytes} bytes are needed, ${availableBytes} are there`);
-    return true;
-  }
-  const size = Math.min(availableBytes, Math.max(neededBytes, cursor.readBytes));
-  if (!cursor.reusesBuffer || cursor.buffer.length < size) {
-    cursor.buffer = new Uint8Array(cursor.reusesBuffer ? Math.max(size, cursor.readBytes) : size);
-    cursor.view = new DataView(cursor.buffer.buffer);
-  }
-  cursor.filled = readSegment(segment, cursor.buffer.subarray(0, size), position);
-  if (cursor.filled < neededBytes) {
-    passDamage(cursor, `${neededBytes} bytes are needed, its file has ${cursor.filled}`);
-  }
-  return true;
-}
-
-function segmentBehind(log: Log, segment: Segment): Segment | undefined {
-  return log.segments[log.segments.indexOf(segment) + 1];
-}
-
-/**
- * Moves the cursor behind the damage it stands at.
- *
- * @throws OttlaError `CORRUPT_MESSAGE` if offsets are lost that were wanted.
- */
-function passDamage(cursor: LogCursor, reason: string): void {
-  const { log } = cursor;
-  const segment = cursor.segment!;
-  const startOffset = cursor.offset;
-  const position = cursor.position + cursor.at;
-  const next = findGoodBatch(
-    segment,
-    handleOf(segment.pool, segment.log),
-    position,
-    segment.sizeBytes,
-    cursor.minOffset,
-    segment.endOffset - 1,
-  );
-  const following = segmentBehind(log, segment);
-  if (next !== undefined) {
-    moveCursor(cursor, segment, next.position, next.baseOffset);
-  } else if (following !== undefined) {
-    moveCursor(cursor, following, 0, following.baseOffset);
-  } else {
-    moveCursor(cursor, segment, segment.sizeBytes, segment.endOffset);
-  }
-  const endOffset = cursor.minOffset;
-  if (endOffset <= startOffset) return;
-  cursor.offset = endOffset;
-  throw new OttlaError(
-    "CORRUPT_MESSAGE",
-    `Cannot read offsets ${startOffset} to ${endOffset - 1} of ${nameOfLog(log)}: the batch at ` +
-      `position ${position} of ${segment.log.path} is damaged, ${reason}`,
-    { details: { ...log.source, startOffset, endOffset, position } },
-  );
 }
 
 function findInBatches(

@@ -1,9 +1,21 @@
 /** Brings the files of a log to disk: what its group commit does when someone waits. */
 
+import type { FilePool } from "../platform/file_pool.ts";
 import { closePooledFile, pinFile, unpinFile } from "../platform/file_pool.ts";
 import type { Segment } from "../segment/segment.ts";
 import type { Log } from "./log.ts";
 import { activeSegment } from "./log.ts";
+import { closedError } from "./log_errors.ts";
+
+/** Who syncs a file now, and who waits for his turn. */
+interface SyncTurns {
+  running: number;
+  readonly waiting: (() => void)[];
+}
+
+/** How many files of a store are synced at once. They must stay open for it, and there may be thousands; a few keep a disk busy. */
+const syncsMax = 16;
+const turnsOfPools = new WeakMap<FilePool, SyncTurns>();
 
 /**
  * Syncs the files of a log; what the group commit does when someone waits.
@@ -12,18 +24,9 @@ import { activeSegment } from "./log.ts";
  * @returns Up to which offset, and when it is done.
  */
 export function syncLog(log: Log): { endOffset: number; done: Promise<void> } {
-  const { pool } = log;
   const segments = [...log.unsynced];
   const endOffset = activeSegment(log).endOffset;
-  const syncs = segments.map(async (segment) => {
-    const file = pinFile(pool, segment.log);
-    try {
-      await pool.fs.syncData(file);
-    } finally {
-      unpinSegment(log, segment);
-    }
-  });
-  const done = Promise.all(syncs).then(() => {
+  const done = Promise.all(segments.map((segment) => syncSegment(log, segment))).then(() => {
     log.lastSyncMs = log.clock.now();
     const isSynced = (segment: Segment): boolean => segment.endOffset <= endOffset;
     const kept = log.unsynced.filter((segment) =>
@@ -43,4 +46,35 @@ export function syncLog(log: Log): { endOffset: number; done: Promise<void> } {
 export function unpinSegment(log: Log, segment: Segment): void {
   unpinFile(segment.log);
   if (log.isClosed && segment.log.pins === 0) closePooledFile(log.pool, segment.log);
+}
+
+async function syncSegment(log: Log, segment: Segment): Promise<void> {
+  const { pool } = log;
+  const turns = turnsOf(pool);
+  if (turns.running < syncsMax) turns.running++;
+  else await new Promise<void>((resolve) => turns.waiting.push(resolve));
+  try {
+    // While it waited its turn the segment may have been retired, or the log abandoned.
+    if (segment.isDoomed) return;
+    if (log.isClosed && log.commit.waiters.length === 0) throw closedError(log);
+    const file = pinFile(pool, segment.log);
+    try {
+      await pool.fs.syncData(file);
+    } finally {
+      unpinSegment(log, segment);
+    }
+  } finally {
+    const next = turns.waiting.shift();
+    if (next === undefined) turns.running--;
+    else next();
+  }
+}
+
+function turnsOf(pool: FilePool): SyncTurns {
+  let turns = turnsOfPools.get(pool);
+  if (turns === undefined) {
+    turns = { running: 0, waiting: [] };
+    turnsOfPools.set(pool, turns);
+  }
+  return turns;
 }

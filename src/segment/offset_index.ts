@@ -164,8 +164,9 @@ export function decodeOffsetEntries(
   let offsetBefore = index.count === 0 ? -1 : lastIndexedOffset(index) - index.baseOffset;
   let positionBefore = lastIndexedPosition(index);
   for (let at = 0; at < bytes.length; at += offsetEntryBytes) {
-    const relativeOffset = view.getUint32(at);
-    const position = view.getUint32(at + 4);
+    // Signed, as Kafka has them: what is beyond 31 bits is negative and does not rise.
+    const relativeOffset = view.getInt32(at);
+    const position = view.getInt32(at + 4);
     const rises = relativeOffset > offsetBefore && position > positionBefore;
     if (!rises || position >= logBytes || index.count >= index.entriesMax) return false;
     appendOffsetEntry(index, index.baseOffset + relativeOffset, position);

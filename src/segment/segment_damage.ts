@@ -16,6 +16,9 @@ export interface GoodBatch {
   readonly baseOffset: number;
 }
 
+/** How many batches in a row make sure that the first of them is one. */
+const chainCountMax = 16;
+
 /**
  * Whether a batch ends before the one behind it begins. Where the offsets of a log leave no gaps, a first offset that is too large
  * shows by this, and one that is too small by the batch before.
@@ -59,11 +62,19 @@ export function findGoodBatch(
 ): GoodBatch | undefined {
   const neighbour = findNeighbour(segment, file, position, end, minOffset);
   if (neighbour !== undefined) return neighbour;
-  const range = { start: position + 1, end, verify: true };
-  return findNextBatch(segment.pool.fs, file, range, minOffset, maxOffset);
+  const { fs } = segment.pool;
+  let first: GoodBatch | undefined;
+  for (let start = position + 1;;) {
+    const range = { start, end, verify: true };
+    const found = findNextBatch(fs, file, range, minOffset, maxOffset);
+    if (found === undefined) return first;
+    if (isInChain(segment, file, found.position, end)) return found;
+    first ??= found;
+    start = found.position + 1;
+  }
 }
 
-/** The batch that begins where the damaged one says that it ends, if both its header and that batch bear it out. */
+/** The batch that begins where the damaged one says that it ends, if its offset bears that out. */
 function findNeighbour(
   segment: Segment,
   file: FileHandle,
@@ -75,14 +86,28 @@ function findNeighbour(
   const header = new Uint8Array(batchHeaderBytes);
   const view = new DataView(header.buffer);
   if (fs.read(file, header, position) < batchHeaderBytes) return undefined;
-  const sizeBytes = peekBatchSize(view, 0);
-  const start = position + sizeBytes;
-  if (sizeBytes === 0 || start >= end || getInt64(view, 0) !== minOffset) return undefined;
-  const baseOffset = minOffset + view.getInt32(field.lastOffsetDelta) + 1;
-  let isGood = false;
-  scanBatches(fs, file, { start, end, verify: true }, (batch) => {
-    isGood = batch.baseOffset === baseOffset;
+  const start = position + peekBatchSize(view, 0);
+  if (start === position || start >= end) return undefined;
+  const count = view.getInt32(field.lastOffsetDelta) + 1;
+  let neighbour: GoodBatch | undefined;
+  scanBatches(fs, file, { start, end, verify: true }, ({ baseOffset }) => {
+    const isNext = baseOffset === minOffset + count || baseOffset === getInt64(view, 0) + count;
+    if (isNext && baseOffset > minOffset) neighbour = { position: start, baseOffset };
     return false;
   });
-  return isGood ? { position: start, baseOffset } : undefined;
+  return neighbour;
+}
+
+/** Whether batches follow one another from a position to the end, or many of them: the value of a record does not look so. */
+function isInChain(segment: Segment, file: FileHandle, position: number, end: number): boolean {
+  const header = new Uint8Array(headerToMagicBytes);
+  const view = new DataView(header.buffer);
+  let next = position;
+  for (let count = 0; count < chainCountMax && next < end; count++) {
+    if (segment.pool.fs.read(file, header, next) < headerToMagicBytes) return false;
+    const sizeBytes = peekBatchSize(view, 0);
+    if (sizeBytes === 0 || next + sizeBytes > end) return false;
+    next += sizeBytes;
+  }
+  return true;
 }

@@ -206,23 +206,30 @@ function scanInto(
   segment.bytesSinceIndexEntry = 0;
   for (;;) {
     const start = segment.sizeBytes;
-    const scanned = scanBatches(fs, file, { start, end: logBytes, verify, source }, (batch, position) => {
-      const { baseOffset, lastOffset } = batch;
-      if (baseOffset < segment.endOffset || lastOffset > offsetMax) return false;
-      const hasNeighbour = baseOffset === segment.endOffset;
-      if (!hasNeighbour && !endsBeforeNext(segment, file, position + batch.sizeBytes, lastOffset)) {
-        return false;
-      }
-      noteBatch(
-        segment,
-        indexes,
-        batch.lastOffset,
-        batch.maxTimestamp,
-        batch.sizeBytes,
-        config.indexIntervalBytes,
-      );
-      return true;
-    });
+    const scanned = scanBatches(
+      fs,
+      file,
+      { start, end: logBytes, verify, source },
+      (batch, position) => {
+        const { baseOffset, lastOffset } = batch;
+        if (baseOffset < segment.endOffset || lastOffset > offsetMax) return false;
+        const hasNeighbour = baseOffset === segment.endOffset;
+        if (
+          !hasNeighbour && !endsBeforeNext(segment, file, position + batch.sizeBytes, lastOffset)
+        ) {
+          return false;
+        }
+        noteBatch(
+          segment,
+          indexes,
+          batch.lastOffset,
+          batch.maxTimestamp,
+          batch.sizeBytes,
+          config.indexIntervalBytes,
+        );
+        return true;
+      },
+    );
     if (scanned.reason === "end") return { gaps, reason: "end", scannedBytes };
     const next = findGoodBatch(
       segment,

@@ -160,9 +160,9 @@ export function decodeTimeEntries(
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let at = 0; at < bytes.length; at += timeEntryBytes) {
     const timestamp = getInt64(view, at);
-    const offset = index.baseOffset + view.getUint32(at + 8);
+    const offset = index.baseOffset + view.getInt32(at + 8);
     const last = lastTimeEntry(index);
-    const rises = timestamp > last.timestamp && (index.count === 0 || offset >= last.offset);
+    const rises = timestamp > last.timestamp && offset >= last.offset;
     // The zeros behind the entries of a preallocated file would pass as a first entry of the year 1970.
     const isZeros = timestamp === 0 && offset === index.baseOffset && index.count === 0;
     if (!rises || isZeros || offset >= endOffset || index.count >= index.entriesMax) return false;

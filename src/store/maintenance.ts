@@ -5,6 +5,7 @@
 import { OttlaError } from "../errors.ts";
 import { saveActiveIndexes } from "../log/log.ts";
 import { retireSegments, sweepRetired } from "../log/retention.ts";
+import type { Segment } from "../segment/segment.ts";
 import {
   allPartitions,
   hasFolder,
@@ -12,7 +13,7 @@ import {
   writeRecoveryPoints,
   writeStartOffsets,
 } from "./partitions.ts";
-import type { Store, StoreInternals } from "./store.ts";
+import type { PartitionState, Store, StoreInternals, TopicState } from "./store.ts";
 import { openInternals } from "./store.ts";
 
 /** What `enforceRetention` did. */
@@ -29,8 +30,7 @@ export interface RetentionReport {
  * @throws OttlaError if a log cannot be read, or the disk takes no checkpoint.
  */
 export function enforceRetention(store: Store): Promise<RetentionReport> {
-  const internals = openInternals(store);
-  return Promise.resolve(enforceRetentionOf(internals));
+  return Promise.resolve().then(() => enforceRetentionOf(openInternals(store)));
 }
 
 /**
@@ -87,19 +87,37 @@ export function writeCheckpoints(internals: StoreInternals): void {
 
 function enforceRetentionOf(internals: StoreInternals): RetentionReport {
   const now = internals.clock.now();
+  const errors: unknown[] = [];
   let removedSegments = 0;
   let removedBytes = 0;
   for (const topic of internals.topics.values()) {
     for (const state of topic.partitions) {
-      if (!hasFolder(internals, state)) continue;
-      const log = logOf(internals, topic, state);
-      if (log.commit.failure !== undefined) continue;
-      const before = log.doomed.length;
-      removedSegments += retireSegments(log, now);
-      for (const segment of log.doomed.slice(before)) removedBytes += segment.sizeBytes;
+      try {
+        const retired = retirePartition(internals, topic, state, now);
+        removedSegments += retired.length;
+        for (const segment of retired) removedBytes += segment.sizeBytes;
+      } catch (error) {
+        // One partition that cannot be read must not keep the others from being cut.
+        errors.push(error);
+      }
     }
   }
   if (removedSegments > 0) writeStartOffsets(internals);
   for (const { log } of allPartitions(internals)) if (log !== undefined) sweepRetired(log);
+  if (errors.length > 0) throw errors[0];
   return { removedSegments, removedBytes };
+}
+
+function retirePartition(
+  internals: StoreInternals,
+  topic: TopicState,
+  state: PartitionState,
+  now: number,
+): Segment[] {
+  if (!hasFolder(internals, state)) return [];
+  const log = logOf(internals, topic, state);
+  if (log.commit.failure !== undefined) return [];
+  const before = log.doomed.length;
+  retireSegments(log, now);
+  return log.doomed.slice(before);
 }

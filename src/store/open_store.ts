@@ -1,11 +1,15 @@
 /**
  * Opens and closes a store.
  *
- * Opening, in this order: what the folder is is decided from its names alone, and a folder that is none of ours is left as it is; the lock is
- * taken; `meta.properties` goes out of a broker's sight; the marks of a clean shutdown are taken away; the metadata log is replayed; and if there
- * was no mark, every log is recovered. Closing goes the other way.
+ * Opening, in this order: what the folder is is decided from its names alone; the lock is taken; the metadata is read, and whatever cannot be
+ * opened is found out; only then is anything changed: `meta.properties` goes out of a broker's sight, the marks of a clean shutdown are taken
+ * away, and if there was none, every log is recovered. Closing goes the other way.
+ *
+ * A lock leaves a file behind. So a folder where ottla has never been is read before its lock is taken too: if it is refused, not even that
+ * file is in it.
  */
 
+import { strict as assert } from "node:assert";
 import { loadCrc32c } from "../bytes/crc32c.ts";
 import { loadXxh64 } from "../bytes/xxh64.ts";
 import { isOttlaError, OttlaError } from "../errors.ts";
@@ -20,7 +24,7 @@ import type { FilePool } from "../platform/file_pool.ts";
 import { closePooledFile, filePool } from "../platform/file_pool.ts";
 import type { FileSystem } from "../platform/file_system.ts";
 import { hasErrorCode } from "../platform/file_system.ts";
-import { joinPath } from "../platform/files.ts";
+import { folderOf, joinPath } from "../platform/files.ts";
 import { memoryFileSystem } from "../platform/memory_file_system.ts";
 import { pathOf } from "../platform/path.ts";
 import { systemRandomBytes } from "../platform/random.ts";
@@ -28,38 +32,32 @@ import { checkNoBroker } from "../platform/broker_lock.ts";
 import type { StoreLock } from "../platform/store_lock.ts";
 import { acquireStoreLock, releaseStoreLock } from "../platform/store_lock.ts";
 import { loadCodec } from "../record/compression.ts";
+import { readFolderState } from "./folder_state.ts";
 import { startMaintenance, stopMaintenance } from "./maintenance.ts";
-import type { MetaProperties } from "./meta_properties.ts";
-import { parseMetaProperties, printMetaProperties } from "./meta_properties.ts";
-import { initialFeatureRecords } from "./metadata_changes.ts";
-import { metadataImage } from "./metadata_image.ts";
+import { printMetaProperties } from "./meta_properties.ts";
 import type { MetadataLog } from "./metadata_log.ts";
-import { changeMetadata, replayMetadata } from "./metadata_log.ts";
-import type { Partitioner } from "./partitioner.ts";
-import { partitionerNames } from "./partitioner.ts";
+import { changeMetadata, metadataLog } from "./metadata_log.ts";
+import type { FolderMetadata } from "./metadata_reader.ts";
 import {
   allPartitions,
   hasFolder,
   openPartition,
-  readCheckpoints,
   settleFolders,
   topicStates,
   writeRecoveryPoints,
   writeStartOffsets,
 } from "./partitions.ts";
-import type { Checkpoints } from "./partitions.ts";
 import type { RecoveryReport, Store, StoreInternals, StoreOptions } from "./store.ts";
-import { openInternals } from "./store.ts";
+import { checkLock, openInternals } from "./store.ts";
 import type { CleanShutdown } from "./store_files.ts";
 import {
-  checkSubFolders,
+  hasLock,
   hideMetaFile,
+  isMetaFileShown,
   kindOfFolder,
   notAStore,
-  readMetaFile,
-  readPartitioners,
+  removeCleanShutdown,
   showMetaFile,
-  takeCleanShutdown,
   writeCleanShutdown,
 } from "./store_files.ts";
 import { checkStoreOptions } from "./store_options.ts";
@@ -99,6 +97,7 @@ export async function openStore(path: string | URL, options: StoreOptions = {}):
   prepareFolder(fs, root, options.create ?? true);
   const lock = acquireStoreLock(fs, root, { clock, randomBytes });
   const pool = filePool(fs, options.openFilesMax ?? openFilesMax);
+  const wasShown = isMetaFileShown(fs, root);
   try {
     if (kindOfFolder(fs, root) === "unfinished") throw foreignFolder(root);
     const internals = await openLocked(fs, root, lock, pool, { ...options, clock, randomBytes });
@@ -110,9 +109,19 @@ export async function openStore(path: string | URL, options: StoreOptions = {}):
     };
     return store;
   } catch (error) {
-    for (const file of [...pool.open]) closePooledFile(pool, file);
+    openStoreUndo(pool, root, wasShown);
     releaseStoreLock(lock);
     throw error;
+  }
+}
+
+/** Leaves the folder to whoever opens it next, a broker included if it was one's. */
+function openStoreUndo(pool: FilePool, folder: string, wasShown: boolean): void {
+  try {
+    for (const file of [...pool.open]) closePooledFile(pool, file);
+    if (wasShown && !isMetaFileShown(pool.fs, folder)) showMetaFile(pool.fs, folder);
+  } catch {
+    // The caller throws what went wrong first; the next opening knows the file by its other name too.
   }
 }
 
@@ -126,12 +135,18 @@ export async function openStore(path: string | URL, options: StoreOptions = {}):
 export async function closeStore(store: Store): Promise<void> {
   const internals = (store as Store | undefined)?.internals;
   if (internals === undefined) throw new TypeError("store must be what openStore() resolved to");
-  if (internals.state !== "open") return;
+  if (internals.state === "open") internals.closing = closeInternals(internals);
+  await internals.closing;
+}
+
+async function closeInternals(internals: StoreInternals): Promise<void> {
   internals.state = "closing";
   stopMaintenance(internals);
   try {
+    checkLock(internals);
     await internals.metadata.turn;
     await closeLogs(internals);
+    checkLock(internals);
     writeRecoveryPoints(internals);
     writeStartOffsets(internals);
     writeCleanShutdown(internals.fs, internals.folder, cleanShutdownOf(internals.metadata.log));
@@ -166,9 +181,9 @@ export function abandonStore(store: Store): void {
 }
 
 function letGo(internals: StoreInternals): void {
+  internals.state = "closed";
   for (const log of [...openLogs(internals), internals.metadata.log]) abandonLog(log);
   releaseStoreLock(internals.lock);
-  internals.state = "closed";
 }
 
 function openLogs(internals: StoreInternals): Log[] {
@@ -202,13 +217,26 @@ function prepareFolder(fs: FileSystem, folder: string, create: boolean): void {
     const kind = kindOfFolder(fs, folder);
     if (kind === "foreign") throw foreignFolder(folder);
     if (kind === "empty" && !create) throw notAStore(folder, "it is empty");
-    if (kind === "store") checkSubFolders(fs, folder);
+    if (kind !== "store" || hasLock(fs, folder)) return;
+    checkNoBroker(fs, folder);
+    readFolderState(fs, folder);
   } catch (error) {
     if (hasErrorCode(error, "ENOTDIR")) throw notAStore(folder, "it is a file");
     if (!hasErrorCode(error, "ENOENT")) throw error;
     if (!create) throw notAStore(folder, "there is no such folder");
-    fs.makeFolder(folder);
+    makeStoreFolder(fs, folder);
   }
+}
+
+/** Makes a folder and those above it, so that they survive a power cut. */
+function makeStoreFolder(fs: FileSystem, folder: string): void {
+  const parents: string[] = [];
+  for (let path = folder; fs.stat(path) === undefined && folderOf(path) !== path;) {
+    path = folderOf(path);
+    parents.push(path);
+  }
+  fs.makeFolder(folder);
+  for (const parent of parents) fs.syncFolder(parent);
 }
 
 function foreignFolder(folder: string): OttlaError {
@@ -223,35 +251,29 @@ async function openLocked(
   options: StoreOptions & Required<Pick<StoreOptions, "clock" | "randomBytes">>,
 ): Promise<StoreInternals> {
   const { clock, randomBytes } = options;
-  const metaFile = readMetaFile(fs, folder);
-  const isNew = metaFile === undefined;
-  const identity = isNew
-    ? { clusterId: randomUuid(randomBytes), nodeId: defaultNodeId, directoryId: undefined }
-    : identityOf(parseMetaProperties(metaFile, joinPath(folder, "meta.properties")));
-  const directoryId = identity.directoryId ?? randomUuid(randomBytes);
-  const partitioners = partitionersOf(readPartitioners(fs, folder));
+  const state = readFolderState(fs, folder);
+  const { checkpoints, firstRecords, isClean, metaFile, partitioners } = state;
+  const { image } = state.metadata;
+  const { clusterId, nodeId, directoryId: ownDirectoryId } = state.identity ??
+    { clusterId: randomUuid(randomBytes), nodeId: defaultNodeId, directoryId: undefined };
+  const directoryId = ownDirectoryId ?? randomUuid(randomBytes);
+  const overrides = options.topicOverrides ?? {};
+  const topics = topicStates(image, nodeId, checkpoints, isClean, overrides);
 
+  // From here on the folder is changed.
   hideMetaFile(
     fs,
     folder,
-    metaFile !== undefined && identity.directoryId !== undefined
+    metaFile !== undefined && ownDirectoryId !== undefined
       ? metaFile
-      : printMetaProperties({ ...identity, directoryId }),
+      : printMetaProperties({ clusterId, nodeId, directoryId }),
   );
   // A broker may have begun to start before its file was out of sight.
   checkNoBroker(fs, folder);
-  const marks = takeCleanShutdown(fs, folder);
-  const checkpoints = readCheckpoints(fs, folder);
-  const { metadata, isClean } = openMetadata(
-    { fs, folder, pool, clock, nodeId: identity.nodeId },
-    checkpoints,
-    marks,
-  );
-  const { image } = metadata;
-  if (isNew) await changeMetadata(metadata, initialFeatureRecords);
-  if (!isClean) settleFolders(fs, folder, image, () => randomUuid(randomBytes));
-  const overrides = options.topicOverrides ?? {};
-  const topics = topicStates(image, identity.nodeId, checkpoints, isClean, overrides);
+  removeCleanShutdown(fs, folder);
+  const metadata = openMetadata({ fs, folder, pool, clock }, state.metadata, nodeId);
+  await changeMetadata(metadata, () => firstRecords);
+  settleFolders(fs, folder, image, isClean, () => randomUuid(randomBytes));
   const recovery = isClean
     ? { wasClean: true, scannedPartitions: 0, scannedBytes: 0, tornBytes: 0 }
     : await recoverAll({ fs, folder, pool, clock, topics });
@@ -269,9 +291,9 @@ async function openLocked(
     },
     topicOverrides: overrides,
     lock,
-    nodeId: identity.nodeId,
+    nodeId,
     directoryId,
-    clusterId: identity.clusterId,
+    clusterId,
     image,
     metadata,
     topics,
@@ -279,34 +301,27 @@ async function openLocked(
     recovery,
     timers: [],
     state: "open",
+    closing: undefined,
   };
-  if (!isClean) writeRecoveryPoints(internals);
+  if (!isClean) {
+    writeRecoveryPoints(internals);
+    // A deletion that crashed must leave nothing that a new topic of the same name would begin with.
+    writeStartOffsets(internals);
+  }
   return internals;
 }
 
-function identityOf(
-  meta: MetaProperties,
-): { clusterId: string; nodeId: number; directoryId: string | undefined } {
-  const { clusterId, nodeId, directoryId } = meta;
-  if (clusterId === undefined || nodeId === undefined) {
-    throw new OttlaError(
-      "STORE_INVALID",
-      "Cannot open the store: its meta.properties names no cluster.id and node.id; a Kafka of the " +
-        "time of ZooKeeper wrote it",
-    );
-  }
-  return { clusterId, nodeId, directoryId };
-}
-
 function openMetadata(
-  place: Pick<StoreInternals, "fs" | "folder" | "pool" | "clock" | "nodeId">,
-  checkpoints: Checkpoints,
-  marks: { ours: CleanShutdown | undefined; isKafkaClean: boolean },
-): { metadata: MetadataLog; isClean: boolean } {
-  const { fs, pool, clock, nodeId } = place;
-  const name = partitionFolderName(metadataTopic, 0);
-  const folder = joinPath(place.folder, name);
-  fs.makeFolder(folder);
+  place: Pick<StoreInternals, "fs" | "folder" | "pool" | "clock">,
+  metadata: FolderMetadata,
+  nodeId: number,
+): MetadataLog {
+  const { fs, pool, clock } = place;
+  const folder = joinPath(place.folder, partitionFolderName(metadataTopic, 0));
+  if (fs.stat(folder) === undefined) {
+    fs.makeFolder(folder);
+    fs.syncFolder(place.folder);
+  }
   recordTopicIdOfFolder(fs, folder, metadataTopicId);
   const { log } = openLog({
     pool,
@@ -317,14 +332,10 @@ function openMetadata(
     leaderEpoch: 0,
     // Kafka never trusts this log either; all of it is read anyway.
     recoveryPoint: 0,
-    startOffset: checkpoints.startOffsets.get(name) ?? 0,
+    startOffset: metadata.startOffset,
   });
-  const now = cleanShutdownOf(log);
-  const { ours, isKafkaClean } = marks;
-  const isOurs = ours !== undefined && ours.metadataEndOffset === now.metadataEndOffset &&
-    ours.metadataBytes === now.metadataBytes;
-  const metadata = replayMetadata(log, metadataImage(), nodeId);
-  return { metadata, isClean: isOurs || (ours === undefined && isKafkaClean) };
+  assert(log.endOffset === metadata.endOffset, "the log ends where its reader found its end");
+  return metadataLog(log, metadata, nodeId);
 }
 
 /** What a broker would change if it ran on the folder: its controller appends to this log at every start. */
@@ -352,12 +363,4 @@ async function recoverAll(
     }
   }
   return { wasClean: false, scannedPartitions, scannedBytes, tornBytes };
-}
-
-function partitionersOf(names: ReadonlyMap<string, string>): Map<string, Partitioner | "custom"> {
-  const known = new Map<string, Partitioner | "custom">();
-  for (const [topicId, name] of names) {
-    known.set(topicId, partitionerNames.find((partitioner) => partitioner === name) ?? "custom");
-  }
-  return known;
 }

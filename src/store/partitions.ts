@@ -237,12 +237,14 @@ export function configOf(
  * @param fs Where it is.
  * @param folder The store's folder.
  * @param image The metadata.
+ * @param isClean Whether the store was closed properly; then there is nothing but what could not be removed before.
  * @param newId Gives an id for a name.
  */
 export function settleFolders(
   fs: FileSystem,
   folder: string,
   image: MetadataImage,
+  isClean: boolean,
   newId: () => string,
 ): void {
   for (const { name, isFolder } of fs.list(folder)) {
@@ -255,13 +257,24 @@ export function settleFolders(
     }
     const path = joinPath(folder, name);
     if (parsed.state === "delete") removeFolderWithFiles(fs, path);
-    if (parsed.state !== "live") continue;
+    if (parsed.state !== "live" || isClean) continue;
     const topic = findTopic(image, parsed.topic);
     const id = findTopicIdOfFolder(fs, path);
     const isKnown = topic !== undefined && topic.partitions.has(parsed.partition) &&
       (id === undefined || id === topic.topicId);
-    if (!isKnown) fs.rename(path, `${path}.${hexOfUuid(newId())}-stray`);
+    if (!isKnown) setFolderAside(fs, path, hexOfUuid(newId()));
   }
+}
+
+/**
+ * Renames the folder of a partition that is nobody's as Kafka renames it; what is in it stays.
+ *
+ * @param fs Where it is.
+ * @param path The folder.
+ * @param uniqueId 32 hexadecimal digits.
+ */
+export function setFolderAside(fs: FileSystem, path: string, uniqueId: string): void {
+  fs.rename(path, `${path}.${uniqueId}-stray`);
 }
 
 /**

@@ -73,6 +73,8 @@ export interface StoreInternals {
   readonly recovery: RecoveryReport;
   timers: Timer[];
   state: "open" | "closing" | "closed";
+  /** The closing that was begun, for those who ask for it again. */
+  closing: Promise<void> | undefined;
 }
 
 /** What opening a store had to do. */
@@ -124,13 +126,23 @@ export function openInternals(store: Store): StoreInternals {
   if (internals.state !== "open") {
     throw new OttlaError("HANDLE_CLOSED", `Cannot use the store ${store.path}: it is closed`);
   }
-  if (!internals.lock.isHeld) {
-    throw new OttlaError(
-      "STORE_LOCKED",
-      `Cannot use the store ${store.path}: its lock was lost to another process while this one stood still`,
-    );
-  }
+  checkLock(internals);
   return internals;
+}
+
+/**
+ * Makes sure that the folder still belongs to a store.
+ *
+ * @param internals The inside of a store.
+ * @throws OttlaError `STORE_LOCKED` if another process took it over.
+ */
+export function checkLock(internals: StoreInternals): void {
+  if (internals.lock.isHeld) return;
+  throw new OttlaError(
+    "STORE_LOCKED",
+    `Cannot use the store ${internals.folder}: its lock was lost to another process while this one stood still`,
+    { details: { folder: internals.folder } },
+  );
 }
 
 /**
@@ -161,10 +173,11 @@ export function getTopicState(store: StoreInternals, name: string): TopicState {
  * @throws TypeError if the number is no whole number, OttlaError `UNKNOWN_TOPIC_OR_PARTITION` if there is no such partition.
  */
 export function getPartitionState(topic: TopicState, partition: number): PartitionState {
-  const state = topic.partitions[partition];
+  const state = typeof partition === "number" ? topic.partitions[partition] : undefined;
   if (state !== undefined) return state;
   if (!Number.isInteger(partition)) {
-    throw new TypeError(`partition must be a whole number, got ${String(partition)}`);
+    const found = typeof partition === "number" ? String(partition) : typeof partition;
+    throw new TypeError(`partition must be a whole number, got ${found}`);
   }
   throw new OttlaError(
     "UNKNOWN_TOPIC_OR_PARTITION",

@@ -16,12 +16,15 @@ const openMetaPropertiesName = "ottla.meta.properties";
 const cleanShutdownName = "ottla.cleanshutdown";
 const kafkaCleanShutdownName = ".kafka_cleanshutdown";
 const partitionersName = "ottla.partitioners";
+const lockPrefix = "ottla.lock.";
 /** The version of our own files; a higher one was written by a newer ottla. */
 const filesVersion = 1;
 const smallFileBytesMax = 16 * 1024 * 1024;
 
 /** The name of the checkpoint of what is on disk. */
 export const recoveryPointName = "recovery-point-offset-checkpoint";
+/** The name of the records that a formatted folder is to begin with. */
+export const bootstrapName = "bootstrap.checkpoint";
 /** The name of the checkpoint of where logs begin. */
 export const logStartName = "log-start-offset-checkpoint";
 
@@ -44,7 +47,7 @@ export function kindOfFolder(fs: FileSystem, folder: string): FolderKind {
   // A first opening that crashed leaves a lock, and a temporary file.
   const isOurs = (name: string): boolean => name.startsWith("ottla.") || name === "lost+found";
   if (names.every(isOurs)) return "empty";
-  return names.some((name) => name.startsWith("ottla.lock.")) ? "unfinished" : "foreign";
+  return names.some((name) => name.startsWith(lockPrefix)) ? "unfinished" : "foreign";
 }
 
 /**
@@ -84,6 +87,16 @@ export function readMetaFile(fs: FileSystem, folder: string): Uint8Array | undef
     readFile(fs, joinPath(folder, metaPropertiesName), smallFileBytesMax);
 }
 
+/** Whether `meta.properties` is where a broker would see it. */
+export function isMetaFileShown(fs: FileSystem, folder: string): boolean {
+  return fs.stat(joinPath(folder, metaPropertiesName)) !== undefined;
+}
+
+/** Whether ottla has had the folder open, now or before: a lock leaves a file. */
+export function hasLock(fs: FileSystem, folder: string): boolean {
+  return fs.list(folder).some(({ name }) => name.startsWith(lockPrefix));
+}
+
 /** Takes `meta.properties` out of a broker's sight, with the given content. */
 export function hideMetaFile(fs: FileSystem, folder: string, content: Uint8Array): void {
   const hidden = joinPath(folder, openMetaPropertiesName);
@@ -107,24 +120,28 @@ export interface CleanShutdown {
 }
 
 /**
- * Reads the marks of a clean shutdown and removes them: from now on the folder is not cleanly closed.
+ * Reads the marks of a clean shutdown.
  *
  * @param fs Where it is.
  * @param folder The store's folder.
- * @returns Our own mark, and whether Kafka's was there.
+ * @returns Our own mark, and whether Kafka's is there.
  */
-export function takeCleanShutdown(
+export function readCleanShutdown(
   fs: FileSystem,
   folder: string,
 ): { ours: CleanShutdown | undefined; isKafkaClean: boolean } {
-  const oursPath = joinPath(folder, cleanShutdownName);
-  const kafkaPath = joinPath(folder, kafkaCleanShutdownName);
-  const ours = parseCleanShutdown(readFile(fs, oursPath, smallFileBytesMax));
-  const isKafkaClean = fs.stat(kafkaPath) !== undefined;
-  if (fs.stat(oursPath) !== undefined) fs.remove(oursPath);
-  if (isKafkaClean) fs.remove(kafkaPath);
+  const bytes = readFile(fs, joinPath(folder, cleanShutdownName), smallFileBytesMax);
+  const isKafkaClean = fs.stat(joinPath(folder, kafkaCleanShutdownName)) !== undefined;
+  return { ours: parseCleanShutdown(bytes), isKafkaClean };
+}
+
+/** Removes the marks of a clean shutdown: from now on the folder is not cleanly closed. */
+export function removeCleanShutdown(fs: FileSystem, folder: string): void {
+  for (const name of [cleanShutdownName, kafkaCleanShutdownName]) {
+    const path = joinPath(folder, name);
+    if (fs.stat(path) !== undefined) fs.remove(path);
+  }
   fs.syncFolder(folder);
-  return { ours, isKafkaClean };
 }
 
 /** Leaves the mark of a clean shutdown. */
@@ -145,23 +162,23 @@ export function readPartitioners(fs: FileSystem, folder: string): Map<string, st
   const path = joinPath(folder, partitionersName);
   const bytes = readFile(fs, path, smallFileBytesMax);
   if (bytes === undefined) return new Map();
-  let file: { version?: unknown; partitioners?: unknown };
-  try {
-    file = JSON.parse(new TextDecoder().decode(bytes));
-  } catch (cause) {
-    throw new OttlaError("STORE_INVALID", `Cannot read ${path}: it is not JSON`, { cause });
+  const file = parseJsonObject(bytes);
+  if (file === undefined) {
+    throw new OttlaError("STORE_INVALID", `Cannot read ${path}: it is not a JSON object`, {
+      details: { path },
+    });
   }
-  if (file.version !== filesVersion) {
+  if (file["version"] !== filesVersion) {
     throw new OttlaError(
       "UNSUPPORTED_VERSION",
       `Cannot read ${path}: it has version ${
-        String(file.version)
+        String(file["version"])
       }, at most ${filesVersion} is known; ` +
         `a newer ottla wrote the folder`,
-      { details: { path, version: String(file.version) } },
+      { details: { path, version: String(file["version"]) } },
     );
   }
-  const entries = Object.entries(file.partitioners ?? {});
+  const entries = Object.entries(file["partitioners"] ?? {});
   return new Map(entries.map(([topicId, name]) => [topicId, String(name)]));
 }
 
@@ -180,14 +197,22 @@ export function writePartitioners(
 }
 
 function parseCleanShutdown(bytes: Uint8Array | undefined): CleanShutdown | undefined {
-  if (bytes === undefined) return undefined;
+  const file = bytes === undefined ? undefined : parseJsonObject(bytes);
+  const { version, metadataEndOffset, metadataBytes } = file ?? {};
+  const isMark = version === filesVersion && Number.isSafeInteger(metadataEndOffset) &&
+    Number.isSafeInteger(metadataBytes);
+  // A mark that cannot be read is no mark; the store is recovered.
+  if (!isMark) return undefined;
+  return { metadataEndOffset: Number(metadataEndOffset), metadataBytes: Number(metadataBytes) };
+}
+
+function parseJsonObject(bytes: Uint8Array): Readonly<Record<string, unknown>> | undefined {
   try {
-    const { version, metadataEndOffset, metadataBytes } = JSON.parse(
-      new TextDecoder().decode(bytes),
-    );
-    return version === filesVersion ? { metadataEndOffset, metadataBytes } : undefined;
+    const value: unknown = JSON.parse(new TextDecoder().decode(bytes));
+    return typeof value === "object" && value !== null
+      ? value as Readonly<Record<string, unknown>>
+      : undefined;
   } catch {
-    // A mark that cannot be read is no mark; the store is recovered.
     return undefined;
   }
 }

@@ -14,9 +14,7 @@ const acks: readonly unknown[] = ["disk", "os", "memory"];
  * @throws TypeError or RangeError naming the option.
  */
 export function checkStoreOptions(options: StoreOptions): void {
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError(`options must be an object, got ${String(options)}`);
-  }
+  checkObject("options", options);
   checkAck(options.ack);
   if (options.partitioner !== undefined) checkPartitioner(options.partitioner);
   if (options.create !== undefined && typeof options.create !== "boolean") {
@@ -54,16 +52,40 @@ export function checkPartitioner(partitioner: unknown): asserts partitioner is P
 }
 
 /**
- * Checks a number.
+ * Checks an object of options.
+ *
+ * @param name The argument's name.
+ * @param value What was given.
+ * @throws TypeError if it is none.
+ */
+export function checkObject(name: string, value: unknown): asserts value is object {
+  if (typeof value === "object" && value !== null) return;
+  throw new TypeError(`${name} must be an object, got ${describe(value)}`);
+}
+
+/**
+ * Checks a number that may be left out.
  *
  * @param name The argument's name.
  * @param value What was given; undefined is fine.
  * @param min The smallest that is allowed.
  * @param max The largest that is allowed.
- * @throws TypeError if it is no whole number, RangeError if it is out of range.
+ * @throws TypeError if it is no number, RangeError if it is no whole one or out of range.
  */
 export function checkWholeNumber(name: string, value: unknown, min: number, max: number): void {
-  if (value === undefined) return;
+  if (value !== undefined) checkNumber(name, value, min, max);
+}
+
+/**
+ * Checks a number.
+ *
+ * @param name The argument's name.
+ * @param value What was given.
+ * @param min The smallest that is allowed.
+ * @param max The largest that is allowed.
+ * @throws TypeError if it is no number, RangeError if it is no whole one or out of range.
+ */
+export function checkNumber(name: string, value: unknown, min: number, max: number): void {
   if (typeof value !== "number" || Number.isNaN(value)) {
     throw new TypeError(`${name} must be a number, got ${describe(value)}`);
   }
@@ -72,5 +94,5 @@ export function checkWholeNumber(name: string, value: unknown, min: number, max:
 }
 
 function describe(value: unknown): string {
-  return value === null ? "null" : typeof value;
+  return value === null || Number.isNaN(value) ? String(value) : typeof value;
 }

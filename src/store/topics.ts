@@ -13,20 +13,22 @@ import {
 } from "./metadata_changes.ts";
 import { getTopic, topicConfigEntries } from "./metadata_image.ts";
 import { changeMetadata } from "./metadata_log.ts";
+import type { MetadataRecord } from "./metadata_records.ts";
 import type { Partitioner } from "./partitioner.ts";
 import {
-  allPartitions,
   configOf,
   logOf,
   newPartitions,
   removeFolderWithFiles,
+  setFolderAside,
   topicState,
+  writeRecoveryPoints,
   writeStartOffsets,
 } from "./partitions.ts";
 import type { Store, StoreInternals, TopicState } from "./store.ts";
 import { getPartitionState, getTopicState, openInternals } from "./store.ts";
 import { writePartitioners } from "./store_files.ts";
-import { checkPartitioner, checkWholeNumber } from "./store_options.ts";
+import { checkNumber, checkObject, checkPartitioner } from "./store_options.ts";
 import type { TopicConfig, TopicConfigChanges, TopicConfigOptions } from "./topic_config.ts";
 import {
   checkTopicConfig,
@@ -85,27 +87,38 @@ export async function createTopic(
 ): Promise<TopicDescription> {
   const internals = openInternals(store);
   if (typeof name !== "string") throw new TypeError(`name must be a string, got ${typeof name}`);
+  checkObject("options", options);
   const { partitions = 1, partitioner, ifNotExists = false, ...config } = options;
   if (typeof partitions !== "number") {
     throw new TypeError(`partitions must be a number, got ${typeof partitions}`);
+  }
+  if (typeof ifNotExists !== "boolean") {
+    throw new TypeError(`ifNotExists must be true or false, got ${typeof ifNotExists}`);
   }
   if (partitioner !== undefined) checkPartitioner(partitioner);
   const configs = configEntriesOf(config);
   checkTopicConfig(topicConfigOf(configs));
   const topicId = randomUuid(internals.randomBytes);
   const { image, nodeId, directoryId, topicOverrides } = internals;
-  await changeMetadata(internals.metadata, () => {
+  let description: TopicDescription | undefined;
+  const change = (): MetadataRecord[] => {
     openInternals(store);
     if (ifNotExists && internals.topics.has(name)) return [];
     const topic = { name, topicId, partitionCount: partitions, configs, nodeId, directoryId };
-    return createTopicRecords(image, topic);
-  });
-  if (!internals.topics.has(name)) {
+    const records = createTopicRecords(image, topic);
+    // Before the topic is there: without its partitioner keys would come to other partitions.
     if (partitioner !== undefined) recordPartitioner(internals, topicId, partitioner);
-    const topic = topicState(image, getTopic(image, name), nodeId, topicOverrides);
-    internals.topics.set(name, topic);
-  }
-  return describeTopic(store, name);
+    return records;
+  };
+  await changeMetadata(internals.metadata, change, () => {
+    if (!internals.topics.has(name)) {
+      const topic = topicState(image, getTopic(image, name), nodeId, topicOverrides);
+      internals.topics.set(name, topic);
+      setFoldersAside(internals, topic, 0);
+    }
+    description = describe(internals, getTopicState(internals, name));
+  });
+  return description!;
 }
 
 /**
@@ -119,15 +132,16 @@ export async function createTopic(
 export async function deleteTopic(store: Store, name: string): Promise<void> {
   const internals = openInternals(store);
   getTopicState(internals, name);
-  await changeMetadata(internals.metadata, () => {
+  const change = (): MetadataRecord[] => {
     openInternals(store);
     return deleteTopicRecords(internals.image, name);
+  };
+  await changeMetadata(internals.metadata, change, () => {
+    const topic = getTopicState(internals, name);
+    internals.topics.delete(name);
+    removePartitions(internals, topic);
+    if (internals.partitioners.delete(topic.topicId)) savePartitioners(internals);
   });
-  const topic = internals.topics.get(name);
-  internals.topics.delete(name);
-  if (topic === undefined) return;
-  if (internals.partitioners.delete(topic.topicId)) savePartitioners(internals);
-  removePartitions(internals, topic);
 }
 
 /**
@@ -150,9 +164,12 @@ export function listTopics(store: Store): string[] {
  */
 export function describeTopic(store: Store, name: string): TopicDescription {
   const internals = openInternals(store);
-  const topic = getTopicState(internals, name);
+  return describe(internals, getTopicState(internals, name));
+}
+
+function describe(internals: StoreInternals, topic: TopicState): TopicDescription {
   return {
-    name,
+    name: topic.name,
     topicId: topic.topicId,
     config: topic.config,
     partitioner: internals.partitioners.get(topic.topicId) ?? internals.options.partitioner,
@@ -185,28 +202,31 @@ export async function alterTopic(
 ): Promise<TopicDescription> {
   const internals = openInternals(store);
   const { image, nodeId, topicOverrides } = internals;
-  const { topicId } = getTopicState(internals, name);
-  if (typeof changes !== "object" || changes === null) {
-    throw new TypeError(`changes must be an object, got ${String(changes)}`);
-  }
+  getTopicState(internals, name);
+  checkObject("changes", changes);
   const { partitioner, ...configChanges } = changes;
   if (partitioner !== undefined) checkPartitioner(partitioner);
   const entries = configChangesOf(configChanges);
-  await changeMetadata(internals.metadata, () => {
+  let description: TopicDescription | undefined;
+  const change = (): MetadataRecord[] => {
     openInternals(store);
+    const { topicId } = getTopic(image, name);
     const after = new Map(topicConfigEntries(image, name));
     for (const [key, value] of entries) {
       if (value === null) after.delete(key);
       else after.set(key, value);
     }
     checkTopicConfig(topicConfigOf(after));
+    if (partitioner !== undefined) recordPartitioner(internals, topicId, partitioner);
     return alterConfigRecords(image, name, entries);
+  };
+  await changeMetadata(internals.metadata, change, () => {
+    const topic = getTopicState(internals, name);
+    topic.config = configOf(image, name, nodeId, topicOverrides);
+    for (const { log } of topic.partitions) if (log !== undefined) log.config = topic.config;
+    description = describe(internals, topic);
   });
-  if (partitioner !== undefined) recordPartitioner(internals, topicId, partitioner);
-  const topic = getTopicState(internals, name);
-  topic.config = configOf(image, name, nodeId, topicOverrides);
-  for (const { log } of topic.partitions) if (log !== undefined) log.config = topic.config;
-  return describeTopic(store, name);
+  return description!;
 }
 
 /**
@@ -229,13 +249,19 @@ export async function createPartitions(
   if (typeof partitionCount !== "number") {
     throw new TypeError(`partitionCount must be a number, got ${typeof partitionCount}`);
   }
-  await changeMetadata(internals.metadata, () => {
+  let description: TopicDescription | undefined;
+  const change = (): MetadataRecord[] => {
     openInternals(store);
     return createPartitionsRecords(image, name, partitionCount, { nodeId, directoryId });
+  };
+  await changeMetadata(internals.metadata, change, () => {
+    const topic = getTopicState(internals, name);
+    const from = topic.partitions.length;
+    topic.partitions.push(...newPartitions(getTopic(image, name), from));
+    setFoldersAside(internals, topic, from);
+    description = describe(internals, topic);
   });
-  const topic = getTopicState(internals, name);
-  topic.partitions.push(...newPartitions(getTopic(image, name), topic.partitions.length));
-  return describeTopic(store, name);
+  return description!;
 }
 
 /**
@@ -258,8 +284,7 @@ export function deleteRecords(
     const internals = openInternals(store);
     const topic = getTopicState(internals, topicName);
     const log = logOf(internals, topic, getPartitionState(topic, partition));
-    if (beforeOffset === undefined) throw new TypeError("beforeOffset must be a number");
-    checkWholeNumber("beforeOffset", beforeOffset, -1, Number.MAX_SAFE_INTEGER);
+    checkNumber("beforeOffset", beforeOffset, -1, Number.MAX_SAFE_INTEGER);
     const startOffset = advanceStart(log, beforeOffset);
     writeStartOffsets(internals);
     retireSegments(log, internals.clock.now());
@@ -308,8 +333,11 @@ function savePartitioners(internals: StoreInternals): void {
 /** Removes the folders of a topic that is no longer in the metadata. */
 function removePartitions(internals: StoreInternals, topic: TopicState): void {
   const { fs, folder, randomBytes } = internals;
-  for (const { log, partition } of topic.partitions) {
-    if (log !== undefined) abandonLog(log);
+  for (const { log } of topic.partitions) if (log !== undefined) abandonLog(log);
+  // Recorded for the folders' names: a topic of the same name must not begin where this one did.
+  writeStartOffsets(internals);
+  writeRecoveryPoints(internals);
+  for (const { partition } of topic.partitions) {
     const path = joinPath(folder, partitionFolderName(topic.name, partition));
     if (fs.stat(path) === undefined) continue;
     const id = hexOfUuid(randomUuid(randomBytes));
@@ -318,7 +346,15 @@ function removePartitions(internals: StoreInternals, topic: TopicState): void {
     removeFolderWithFiles(fs, target);
   }
   fs.syncFolder(folder);
-  if ([...allPartitions(internals)].some(({ startOffset }) => startOffset > 0)) {
-    writeStartOffsets(internals);
+}
+
+/** What a deletion could not remove must not be taken for the partitions of a new topic of that name. */
+function setFoldersAside(internals: StoreInternals, topic: TopicState, from: number): void {
+  const { fs, folder, randomBytes } = internals;
+  for (const { partition } of topic.partitions.slice(from)) {
+    const path = joinPath(folder, partitionFolderName(topic.name, partition));
+    if (fs.stat(path) !== undefined) {
+      setFolderAside(fs, path, hexOfUuid(randomUuid(randomBytes)));
+    }
   }
 }

@@ -44,21 +44,36 @@ export async function judgeFolder(kafka: Kafka, folder: string): Promise<string[
 }
 
 /**
- * Compares `ottla dump` with Kafka's dump tool over every segment and index of a folder.
+ * Compares `ottla dump` with Kafka's dump tool over every file of a folder: batches and records of logs, metadata
+ * records of the metadata log and its snapshots, entries of indexes and of producer snapshots.
  *
  * @param kafka Kafka.
  * @param folder A log folder that nobody has open.
  * @returns One line a difference.
  */
 export async function compareDumps(kafka: Kafka, folder: string): Promise<string[]> {
-  const files = (await findFiles(folder)).filter((path) => /\.(log|index|timeindex)$/.test(path));
-  const expected = await dumpLogSegments(kafka, files);
-  const actual = await runOttlaDump(files);
+  const files = await findFiles(folder);
+  const isMetadata = (path: string): boolean =>
+    /__cluster_metadata-0.*\.log|checkpoint$/.test(path);
+  return [
+    ...await compareDumpsOf(kafka, folder, files.filter((path) => !isMetadata(path)), "text"),
+    ...await compareDumpsOf(kafka, folder, files.filter(isMetadata), "metadata"),
+  ];
+}
+
+async function compareDumpsOf(
+  kafka: Kafka,
+  folder: string,
+  files: readonly string[],
+  decoder: "text" | "metadata",
+): Promise<string[]> {
+  const expected = await dumpLogSegments(kafka, files, { decoder });
+  const actual = await runOttlaDump(files, decoder);
   return files.flatMap((path) => {
     const name = shortPath(folder, path);
     const isSame = (file: DumpedFile): boolean => file.path === path;
     const [one, other] = [actual.find(isSame), expected.files.find(isSame)];
-    if (path.endsWith(".log")) return compareDumpedLogs(name, one, other);
+    if (/\.(log|checkpoint)$/.test(path)) return compareDumpedLogs(name, one, other);
     const [text, wanted] = [one?.lines.join("\n"), other?.lines.join("\n")];
     return text === wanted ? [] : [`${name}: ${text}, expected ${wanted}`];
   });
@@ -90,12 +105,18 @@ function groupByDecoder(
   return groups;
 }
 
-async function runOttlaDump(files: readonly string[]): Promise<DumpedFile[]> {
+async function runOttlaDump(
+  files: readonly string[],
+  decoder: "text" | "metadata",
+): Promise<DumpedFile[]> {
   const program = join(findProjectFolder(), "dist", "src", "cli", "main.js");
-  const parameters = [program, "dump", "--print-data-log", ...files];
+  const option = decoder === "text" ? "--print-data-log" : "--cluster-metadata-decoder";
+  const parameters = [program, "dump", "--deep-iteration", option, ...files];
   const { stdout } = await promisify(execFile)(process.execPath, parameters, {
     maxBuffer: outputBytesMax,
     timeout: dumpTimeoutMs,
+  }).catch(({ stderr, message }: { stderr?: string; message: string }) => {
+    throw new Error(`Cannot run ottla dump: ${(stderr || message).slice(0, 1000)}`);
   });
   return parseDump(stdout);
 }

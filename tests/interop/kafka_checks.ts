@@ -3,8 +3,11 @@
  */
 import { join } from "node:path";
 import {
+  alterTopic,
   appendBatch,
   closeStore,
+  createTopic,
+  deleteTopic,
   describeTopic,
   listTopics,
   offsetsOf,
@@ -17,7 +20,14 @@ import { check } from "./check.ts";
 import type { Checks } from "./check.ts";
 import { compareWithConsumed, compareWithDump, readAll } from "./compare_records.ts";
 import { startBroker, stopBroker } from "./kafka_broker.ts";
-import { consoleConsume } from "./kafka_commands.ts";
+import type { Broker } from "./kafka_broker.ts";
+import {
+  consoleConsume,
+  describeKafkaTopics,
+  findKafkaCommittedOffset,
+  perfProduce,
+} from "./kafka_commands.ts";
+import type { DumpedBatch } from "./kafka_dump.ts";
 import { makeKafkaFolder } from "./kafka_folder.ts";
 import type { Expected, ExpectedTopic, KafkaFolderOptions } from "./kafka_folder.ts";
 import type { Kafka } from "./kafka_tools.ts";
@@ -26,17 +36,22 @@ import { makeRecords } from "./ottla_folder.ts";
 
 /** The kinds of folders: what a broker can leave behind. */
 const kinds: Readonly<Record<string, KafkaFolderOptions>> = {
-  "a folder of Kafka's newest features": {},
-  "a folder of Kafka 4.0 whose broker was killed": {
+  "Kafka's folder": { releaseVersion: "4.0" },
+  "the folder of a killed broker, with the newest features and its voters in it": {
     isSmall: true,
-    releaseVersion: "4.0",
+    isStandalone: true,
     isKilled: true,
   },
-  "a folder of Kafka's with its voters in it": { isSmall: true, isStandalone: true },
 };
 
 /** What ottla appends to each topic. */
 const appendedCount = 12;
+/** A topic that ottla adds, and one of the broker's that it deletes. */
+const ottlaTopic = "made-by-ottla";
+const ottlaDeletedTopic = "recreated";
+/** A topic of transactions, and how many records the broker adds to it in one more. */
+const transactionsTopic = "transactions";
+const transactionCount = 5;
 
 /**
  * Makes folders with a broker, opens and extends them with ottla, and starts a broker on them again.
@@ -82,8 +97,8 @@ async function checkKafkaFolder(
   );
   await check(
     checks,
-    `ottla appends to ${name}`,
-    () => withStore(folder, (store) => appendToAll(store, expected)),
+    `ottla appends to ${name} and changes its topics`,
+    () => withStore(folder, (store) => extend(store, expected)),
   );
   await checkFolder(checks, kafka, folder, `${name}, after ottla`);
   await check(
@@ -175,23 +190,30 @@ async function compareAllRecords(store: Store, expected: Expected): Promise<stri
   return differences;
 }
 
-async function appendToAll(store: Store, expected: Expected): Promise<string[]> {
+async function extend(store: Store, expected: Expected): Promise<string[]> {
   for (const topic of expected.topics.filter(isUsers)) {
     for (const { partition } of topic.partitions) {
       const records = makeRecords(appendedCount, `ottla-${partition}`)
-        .map((record, index) => ({ ...record, key: `key-${index}`, partition }));
+        .map(({ value, headers }, index) => ({ key: `key-${index}`, value, headers, partition }));
       await appendBatch(store, topic.name, records);
     }
   }
+  await createTopic(store, ottlaTopic, { partitions: 2, maxMessageBytes: 123_456 });
+  await alterTopic(store, "codec-none", { retentionMs: 86_400_000 });
+  await deleteTopic(store, ottlaDeletedTopic);
   return compareEndOffsets(store, expected);
 }
 
-function compareEndOffsets(store: Store, expected: Expected): string[] {
-  const topics = expected.topics.filter(isUsers);
-  return topics.flatMap((topic) => compareOffsets(store, topic, appendedCount));
+/** Where the partitions end; that of transactions was extended by the broker too, with a marker behind it. */
+function compareEndOffsets(store: Store, expected: Expected, brokerCount = 0): string[] {
+  const topics = expected.topics.filter(isUsers).filter(({ name }) => name !== ottlaDeletedTopic);
+  return topics.flatMap((topic) => {
+    const moreCount = topic.name === transactionsTopic ? brokerCount : 0;
+    return compareOffsets(store, topic, appendedCount + moreCount);
+  });
 }
 
-/** Reads with Kafka's console consumer what the broker wrote before and ottla after it. */
+/** Starts a broker on the folder again: it must know all that it knew, and what ottla did meanwhile. */
 async function bootAndConsume(
   kafka: Kafka,
   folder: string,
@@ -199,21 +221,83 @@ async function bootAndConsume(
   expected: Expected,
 ): Promise<string[]> {
   const broker = await startBroker(kafka, folder, { isStandalone: options.isStandalone === true });
-  const differences: string[] = [];
   try {
-    for (const topic of expected.topics.filter((topic) => expected.consumed.has(topic.name))) {
-      const count = topic.partitions.reduce(
-        (sum, { endOffset }) => sum + endOffset + appendedCount,
-        0,
-      );
-      const records = await consoleConsume(broker, topic.name, count);
-      if (records.length === count) continue;
-      differences.push(`${topic.name}: consumed ${records.length} records, expected ${count}`);
-    }
+    const counts = await Promise.all(
+      expected.topics.filter((topic) => expected.consumed.has(topic.name))
+        .map((topic) => compareCount(broker, topic)),
+    );
+    return [
+      ...counts.flat(),
+      ...await compareTransactions(broker, expected),
+      ...await compareGroups(broker, expected),
+      ...compareDescription(await describeKafkaTopics(broker)),
+    ];
   } finally {
     await stopBroker(broker);
   }
-  return differences;
+}
+
+/** Whether the console consumer gets all records of a topic. */
+async function compareCount(broker: Broker, topic: ExpectedTopic): Promise<string[]> {
+  const count = topic.partitions.reduce((sum, { endOffset }) => sum + endOffset + appendedCount, 0);
+  const records = await consoleConsume(broker, topic.name, count);
+  return records.length === count
+    ? []
+    : [`${topic.name}: consumed ${records.length} records, expected ${count}`];
+}
+
+/** Whether aborted records stay out of sight, and a producer can go on under its transactional id. */
+async function compareTransactions(broker: Broker, expected: Expected): Promise<string[]> {
+  const topic = transactionsTopic;
+  const batches = expected.topics.find(({ name }) => name === topic)?.partitions[0]?.batches ?? [];
+  const transaction = { count: transactionCount, valueBytes: 20, transactionalId: "perf" };
+  await perfProduce(broker, topic, transaction);
+  const count = committedCountOf(batches) + appendedCount + transactionCount;
+  // One more is asked for than must be there: an aborted record would be seen.
+  const options = { isCommitted: true, waitMs: 5000 };
+  const records = await consoleConsume(broker, topic, count + 1, options);
+  return records.length === count
+    ? []
+    : [`${topic}: consumed ${records.length} committed records, expected ${count}`];
+}
+
+/** Whether the groups' committed offsets are still there. */
+async function compareGroups(broker: Broker, expected: Expected): Promise<string[]> {
+  const topic = "codec-none";
+  const wanted = expected.consumed.get(topic)?.length;
+  const found = await findKafkaCommittedOffset(broker, "group-none", topic, 0);
+  return found === wanted ? [] : [`group-none of ${topic}: ${found}, expected ${wanted}`];
+}
+
+/** Whether the broker describes the topics as ottla left them. */
+function compareDescription(text: string): string[] {
+  const wanted: [RegExp, boolean][] = [
+    [new RegExp(`Topic: ${ottlaTopic}\\s.*PartitionCount: 2\\s.*max.message.bytes=123456`), true],
+    [/Topic: codec-none\s.*Configs: .*retention.ms=86400000/, true],
+    [new RegExp(`Topic: ${ottlaDeletedTopic}\\s`), false],
+    [/Leader: none/, false],
+  ];
+  return wanted.filter(([pattern, isWanted]) => pattern.test(text) !== isWanted)
+    .map(([pattern, isWanted]) => `${pattern} ${isWanted ? "is missing in" : "is in"}\n${text}`);
+}
+
+/** How many records of a log belong to no transaction or to a committed one. */
+function committedCountOf(batches: readonly DumpedBatch[]): number {
+  const open = new Map<number, number>();
+  let count = 0;
+  for (const batch of batches) {
+    const { producerId } = batch;
+    if (batch.isControl) {
+      const isCommit = batch.records[0]?.content.includes("COMMIT") === true;
+      if (isCommit) count += open.get(producerId) ?? 0;
+      open.delete(producerId);
+    } else if (batch.isTransactional) {
+      open.set(producerId, (open.get(producerId) ?? 0) + batch.count);
+    } else {
+      count += batch.count;
+    }
+  }
+  return count;
 }
 
 /** Topics of users: what is in the others has schemas of Kafka's own. */

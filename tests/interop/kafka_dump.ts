@@ -5,12 +5,16 @@
  * of the same file can be compared with Kafka's line by line.
  */
 import { relative } from "node:path";
-import { runTool } from "./kafka_tools.ts";
+import { kafkaVersion, runTool } from "./kafka_tools.ts";
 import type { Kafka } from "./kafka_tools.ts";
 
 /** A command line may hold at most this many paths at once. */
 const filesMax = 200;
 const dumpTimeoutMs = 180_000;
+/** Kafka moved the tool in 4.3. */
+const dumpClass = /^4\.[0-2]\./.test(kafkaVersion)
+  ? "kafka.tools.DumpLogSegments"
+  : "org.apache.kafka.tools.DumpLogSegments";
 
 /** One record as the tool prints it. */
 export interface DumpedRecord {
@@ -111,7 +115,7 @@ export async function dumpLogSegments(
       ? decoderParameters[options.decoder ?? "text"]
       : checkParameters[options.check];
     const target = ["--files", some.join(","), ...parameters];
-    const result = await runTool(kafka, "kafka.tools.DumpLogSegments", target, {
+    const result = await runTool(kafka, dumpClass, target, {
       isFailureAllowed: true,
       timeoutMs: dumpTimeoutMs,
     });

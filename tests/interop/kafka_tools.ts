@@ -13,8 +13,8 @@ import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import process from "node:process";
 
-/** The Kafka release whose tools and broker judge us. */
-export const kafkaVersion = "4.1.1";
+/** The Kafka release whose tools and broker judge us; the variable OTTLA_INTEROP_KAFKA names another. */
+export const kafkaVersion: string = process.env["OTTLA_INTEROP_KAFKA"] ?? "4.1.1";
 
 /** The oldest Java that Kafka 4's tools and broker run on. */
 const javaVersionMin = 17;

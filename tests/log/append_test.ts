@@ -7,6 +7,8 @@ import { isOttlaError, OttlaError } from "../../src/errors.ts";
 import type { Log } from "../../src/log/log.ts";
 import { abandonLog, closeLog, flushLog, rollLog, writeAccepted } from "../../src/log/log.ts";
 import { readableEnd } from "../../src/log/log_reader.ts";
+import { retireSegments, sweepRetired } from "../../src/log/retention.ts";
+import { filePool } from "../../src/platform/file_pool.ts";
 import {
   failNext,
   faultyDisk,
@@ -24,6 +26,8 @@ import {
   numberedBatchBytes,
   numberedValues,
   openTestLog,
+  rangeOf,
+  readLog,
   ringTimers,
   settle,
   valuesOf,
@@ -221,6 +225,7 @@ describe("rolling", () => {
     const { log: reopened } = openTestLog(fs, { clock, config });
     void appendValues(reopened, ["a"], "os", 1_000_000 + 1001);
     assert.equal(reopened.segments.length, 2);
+    abandonLog(reopened);
   });
 
   it("rolls when an index is full", () => {
@@ -398,7 +403,7 @@ describe("memory level on a disk that takes nothing", () => {
     assert.throws(() => appendNumbered(log, 1), isDiskFull);
     ringTimers(clock);
     assert.equal(readableEnd(log), 1);
-    assert.deepEqual(valuesOf(log).length, 1);
+    assert.equal(readLog(log).records.length, 1);
 
     healDisk(disk);
     void appendValues(log, ["last"], "memory");
@@ -518,6 +523,35 @@ describe("closing", () => {
     await waiting;
     await settle();
     assert.equal(disk.counts.sync, syncs);
+    assert.equal(disk.handles.size, 0);
+  });
+});
+
+describe("many logs", () => {
+  it("that wait their turn to sync are not synced once they are abandoned or retired", async () => {
+    const disk = faultyDisk();
+    const pool = filePool(disk.fs, 50);
+    const logs = rangeOf(0, 20).map((index) =>
+      openTestLog(disk.fs, { pool, folder: `/store/topic-${index}`, config: { retentionBytes: 0 } })
+        .log
+    );
+    holdSyncs(disk);
+    const waits = logs.map((log) => appendValues(log, ["v0"], "disk")!.then(() => "done", () => "lost"));
+    await settle();
+    const [abandoned, retired] = logs.slice(-2);
+    abandonLog(abandoned!);
+    retired!.highWatermark = 1;
+    assert.equal(retireSegments(retired!, 0), 1);
+    sweepRetired(retired!);
+    for (let rounds = 0; rounds < 10; rounds++) {
+      releaseSyncs(disk);
+      await settle();
+    }
+    const results = await Promise.all(waits);
+    assert.deepEqual(results.map((result) => result === "done"), logs.map((log) => log !== abandoned));
+    assert.equal(abandoned!.commit.syncedOffset, 0);
+    assert.equal(retired!.commit.failure, undefined);
+    for (const log of logs) abandonLog(log);
     assert.equal(disk.handles.size, 0);
   });
 });

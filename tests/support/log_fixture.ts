@@ -9,6 +9,7 @@ import type { LogPlace, OpenedLog } from "../../src/log/log_open.ts";
 import { openLog } from "../../src/log/log_open.ts";
 import { logCursor, nextBatch, readableEnd } from "../../src/log/log_reader.ts";
 import type { Clock, Timer } from "../../src/platform/clock.ts";
+import type { FilePool } from "../../src/platform/file_pool.ts";
 import { filePool } from "../../src/platform/file_pool.ts";
 import type { FileSystem } from "../../src/platform/file_system.ts";
 import { joinPath } from "../../src/platform/files.ts";
@@ -75,6 +76,8 @@ export interface LogOptions {
   readonly clock?: Clock;
   readonly folder?: string;
   readonly openMax?: number;
+  /** In place of a pool of its own. */
+  readonly pool?: FilePool;
   /** Infinity if not given: the log was closed, or there is none yet. */
   readonly recoveryPoint?: number;
   readonly startOffset?: number;
@@ -90,7 +93,7 @@ export function testPlace(fs: FileSystem, options: LogOptions = {}): LogPlace {
   const folder = options.folder ?? logFolder;
   fs.makeFolder(folder);
   return {
-    pool: filePool(fs, options.openMax ?? 16),
+    pool: options.pool ?? filePool(fs, options.openMax ?? 16),
     clock: options.clock ?? manualClock(),
     folder,
     source: { topic: "orders", partition: 0 },

@@ -1,0 +1,118 @@
+/**
+ * What the files of a folder say about the store in it, before anything there is changed: a folder that cannot be opened is found out here, and
+ * stays as it is.
+ */
+
+import { OttlaError } from "../errors.ts";
+import type { FileSystem } from "../platform/file_system.ts";
+import { joinPath } from "../platform/files.ts";
+import type { MetaProperties } from "./meta_properties.ts";
+import { parseMetaProperties } from "./meta_properties.ts";
+import { initialFeatureRecords } from "./metadata_changes.ts";
+import type { FolderMetadata } from "./metadata_reader.ts";
+import { readBootstrapRecords, readMetadata } from "./metadata_reader.ts";
+import type { MetadataRecord } from "./metadata_records.ts";
+import type { Partitioner } from "./partitioner.ts";
+import { partitionerNames } from "./partitioner.ts";
+import type { Checkpoints } from "./partitions.ts";
+import { readCheckpoints } from "./partitions.ts";
+import {
+  bootstrapName,
+  checkSubFolders,
+  readCleanShutdown,
+  readMetaFile,
+  readPartitioners,
+} from "./store_files.ts";
+import { metadataTopic, partitionFolderName } from "./topic_name.ts";
+
+/** Whom a folder belongs to. */
+export interface FolderIdentity {
+  readonly clusterId: string;
+  readonly nodeId: number;
+  /** Undefined if the folder has none yet. */
+  readonly directoryId: string | undefined;
+}
+
+/** What the files of a folder say. */
+export interface FolderState {
+  /** `meta.properties` as it is; undefined in a folder that is to become a store. */
+  readonly metaFile: Uint8Array | undefined;
+  /** Undefined where there is no `meta.properties`. */
+  readonly identity: FolderIdentity | undefined;
+  readonly partitioners: Map<string, Partitioner | "custom">;
+  readonly checkpoints: Checkpoints;
+  readonly metadata: FolderMetadata;
+  /** What the metadata log has to begin with, if it does not yet. */
+  readonly firstRecords: readonly MetadataRecord[];
+  /** Whether the folder was closed properly and nobody has been there since. */
+  readonly isClean: boolean;
+}
+
+/**
+ * Reads what the files of a folder say, and changes nothing.
+ *
+ * @param fs Where it is.
+ * @param folder The store's folder, which exists.
+ * @returns What they say.
+ * @throws OttlaError `STORE_INVALID` if they are damaged or of another program, `UNSUPPORTED_VERSION` if a newer version wrote them.
+ */
+export function readFolderState(fs: FileSystem, folder: string): FolderState {
+  const metaFile = readMetaFile(fs, folder);
+  if (metaFile !== undefined) checkSubFolders(fs, folder);
+  const identity = metaFile === undefined
+    ? undefined
+    : identityOf(parseMetaProperties(metaFile, joinPath(folder, "meta.properties")));
+  const partitioners = partitionersOf(readPartitioners(fs, folder));
+  const checkpoints = readCheckpoints(fs, folder);
+  const { ours, isKafkaClean } = readCleanShutdown(fs, folder);
+  const name = partitionFolderName(metadataTopic, 0);
+  const syncedOffset = Math.max(
+    ours?.metadataEndOffset ?? 0,
+    checkpoints.recoveryPoints.get(name) ?? 0,
+  );
+  const metadata = readMetadata(fs, joinPath(folder, name), syncedOffset);
+  const isOurs = ours !== undefined && ours.metadataEndOffset === metadata.endOffset &&
+    ours.metadataBytes === metadata.logBytes;
+  return {
+    metaFile,
+    identity,
+    partitioners,
+    checkpoints,
+    metadata,
+    firstRecords: firstRecordsOf(fs, folder, metadata),
+    isClean: isOurs || (ours === undefined && isKafkaClean),
+  };
+}
+
+/** A folder that was only formatted, or whose first opening crashed, has features to be recorded before anything else. */
+function firstRecordsOf(
+  fs: FileSystem,
+  folder: string,
+  { image }: FolderMetadata,
+): readonly MetadataRecord[] {
+  if (image.features.has("metadata.version")) return [];
+  const records = readBootstrapRecords(fs, joinPath(folder, bootstrapName));
+  const hasVersion = records.some((record) =>
+    record.type === "FeatureLevelRecord" && record.name === "metadata.version"
+  );
+  return hasVersion ? records : initialFeatureRecords();
+}
+
+function identityOf({ clusterId, nodeId, directoryId }: MetaProperties): FolderIdentity {
+  if (clusterId === undefined || nodeId === undefined) {
+    throw new OttlaError(
+      "STORE_INVALID",
+      "Cannot open the store: its meta.properties names no cluster.id and node.id; a Kafka of the " +
+        "time of ZooKeeper wrote it",
+    );
+  }
+  return { clusterId, nodeId, directoryId };
+}
+
+function partitionersOf(names: ReadonlyMap<string, string>): Map<string, Partitioner | "custom"> {
+  const known = new Map<string, Partitioner | "custom">();
+  for (const [topicId, name] of names) {
+    known.set(topicId, partitionerNames.find((partitioner) => partitioner === name) ?? "custom");
+  }
+  return known;
+}
