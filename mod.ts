@@ -18,6 +18,14 @@
 export { isOttlaError, OttlaError } from "./src/errors.ts";
 export type { ErrorCode, ErrorDetails } from "./src/errors.ts";
 
+export { checkStore } from "./src/store/check_store.ts";
+export type { CheckOptions } from "./src/store/check_store.ts";
+export type {
+  CheckProblem,
+  CheckReport,
+  CheckSeverity,
+  PartitionCheck,
+} from "./src/store/check_report.ts";
 export { closeStore, flush, openStore } from "./src/store/open_store.ts";
 export type { RecoveryReport, Store, StoreOptions } from "./src/store/store.ts";
 
@@ -55,7 +63,7 @@ export type { Ack } from "./src/log/log.ts";
 export type { Content, Header, HeaderInput, LogRecord } from "./src/record/record.ts";
 
 export { read, readBatches } from "./src/client/read.ts";
-export type { ReadGap, ReadOptions } from "./src/client/read.ts";
+export type { ReadGap, ReadOptions } from "./src/client/read_options.ts";
 export type { BatchView } from "./src/record/batch_view.ts";
 export { forEachRecord, headersOf, keyOf, recordsOf, valueOf } from "./src/record/record_reader.ts";
 export type { RecordView } from "./src/record/record_reader.ts";

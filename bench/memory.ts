@@ -83,7 +83,7 @@ export async function benchGrowth(scale: BenchScale): Promise<Measurement> {
 }
 
 function usedBytes(): number {
-  globalThis.gc?.();
+  (globalThis as { gc?: () => void }).gc?.();
   const { heapUsed, external } = process.memoryUsage();
   return heapUsed + external;
 }

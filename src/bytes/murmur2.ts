@@ -1,6 +1,6 @@
 /**
  * MurmurHash2 in the variant of Kafka's Java client, which chooses partitions by it
- * (KAFKA-FORMAT.md, section 8.1): whoever writes a topic together with Java producers hashes keys
+ * (src/FORMAT.md, section 7.3): whoever writes a topic together with Java producers hashes keys
  * so.
  */
 

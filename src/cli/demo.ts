@@ -115,9 +115,7 @@ function isColoured(io: CliIo): boolean {
 
 async function printHead(run: DemoRun, isFlights: boolean): Promise<void> {
   const { report, file, folder, isMemory } = run;
-  const what = isFlights
-    ? "20,000 flights in the USA, from the npm package vega-datasets"
-    : file.path;
+  const what = isFlights ? "flights-20k.json of the npm package vega-datasets" : file.path;
   await report.io.stdout.write(
     `${paint(report, "bold", `ottla ${version}, an event log in a folder`)}\n\n` +
       `${stepIndent}events  ${what} (${formatBytes(file.sizeBytes)})\n` +

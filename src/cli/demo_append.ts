@@ -5,7 +5,7 @@ import { appendBatch, createTopic } from "../../mod.ts";
 import { usageError } from "./command.ts";
 import type { EventChunk } from "./demo_events.ts";
 import { readEvents } from "./demo_events.ts";
-import { enterRecord } from "./demo_ledger.ts";
+import { enterRecord, keysFollowedMax } from "./demo_ledger.ts";
 import {
   formatBytes,
   formatCount,
@@ -127,5 +127,6 @@ function keysOf({ file, appended }: DemoRun): string {
   const name = file.form === "text" ? "first word" : file.fields.key;
   if (name === undefined) return "no key";
   const keyless = keylessCount === 0 ? "" : `, ${formatCount(keylessCount)} events have none`;
-  return `${formatCount(byKey.size)} keys (${name}${keyless})`;
+  const more = byKey.size < keysFollowedMax ? "" : " or more";
+  return `${formatCount(byKey.size)}${more} keys (${name}${keyless})`;
 }

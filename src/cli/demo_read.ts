@@ -92,10 +92,9 @@ export async function readStep(run: DemoRun): Promise<void> {
   await endProgress(bar, false);
   const { sizeBytes } = extentOf(run);
   run.rates.push({ step: "read and verify", count, sizeBytes, durationMs });
-  reader.ledgers.forEach((account, partition) => {
-    const { count, checksum, byKey } = account;
+  for (const [partition, { count, checksum, byKey }] of reader.ledgers.entries()) {
     run.tallies.push({ count, checksum, keyCount: byKey.size, ...tallies[partition]! });
-  });
+  }
   await printReadBack(run, reader);
 }
 
@@ -134,14 +133,13 @@ export async function continueStep(run: DemoRun): Promise<void> {
   for await (const record of read(run.store, run.topic, { limit, signal: run.signal })) {
     takeRecord(reader, record);
   }
+  const first = formatCount(limit);
   const note = { cleanupPolicy: "compact", ifNotExists: true } as const;
   await createTopic(run.store, positions.name, note);
   await append(run.store, positions, { key: consumerName, value: reader.positions });
   await printFacts(
     report,
-    `consumer "${consumerName}" reads ${
-      formatCount(limit)
-    } records, notes its next offsets in topic`,
+    `consumer "${consumerName}" reads ${first} records, notes its next offsets in topic`,
     `${positions.name}, ${JSON.stringify(reader.positions)}, and stops; the store is closed`,
   );
   await closeStore(run.store);
@@ -152,7 +150,7 @@ export async function continueStep(run: DemoRun): Promise<void> {
   await printVerified(
     report,
     `opened again in ${formatDuration(openMs)}, with nothing to recover`,
-    run.store.internals.recovery.wasClean ? undefined : "the store was not closed cleanly",
+    run.store.recovery.wasClean ? undefined : "the store was not closed cleanly",
   );
   const noted = await readNote(run);
   await readRest(run, reader, noted);

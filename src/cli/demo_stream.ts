@@ -61,7 +61,7 @@ export async function streamStep(run: DemoRun): Promise<void> {
   const measured = `${formatBytes(sentBytes)} in ${formatDuration(durationMs)}`;
   await printFacts(
     report,
-    `partition ${partition} to a socket on ${host}: ${measured}, nothing decoded on the way`,
+    `partition ${partition} to a socket on ${host}: ${measured}, not decoded here`,
   );
   await printVerified(
     report,

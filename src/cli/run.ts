@@ -3,14 +3,28 @@
 import { hasErrorCode } from "../platform/file_system.ts";
 import type { Command } from "./command.ts";
 import { exitCode, isUsageError, messageOf } from "./command.ts";
+import { checkCommand } from "./check.ts";
 import { consumeCommand } from "./consume.ts";
+import { demoCommand, demoHelp } from "./demo.ts";
 import { dumpCommand } from "./dump.ts";
 import type { CliIo } from "./io.ts";
 import { produceCommand } from "./produce.ts";
 import { topicsCommand } from "./topics.ts";
 import { version } from "./version.ts";
 
-const commands: readonly Command[] = [topicsCommand, produceCommand, consumeCommand, dumpCommand];
+const commands: readonly Command[] = [
+  topicsCommand,
+  produceCommand,
+  consumeCommand,
+  dumpCommand,
+  checkCommand,
+  {
+    name: "demo",
+    summary: "show what an event log is for, with real events",
+    help: demoHelp,
+    run: demoCommand,
+  },
+];
 
 /**
  * Runs `ottla`.
@@ -20,12 +34,16 @@ const commands: readonly Command[] = [topicsCommand, produceCommand, consumeComm
  * @returns The exit code: 0 fine, 1 damage found or operation failed, 2 wrong usage.
  */
 export async function runCli(args: readonly string[], io: CliIo): Promise<number> {
-  const [name = "--help", ...rest] = args;
-  if (name === "--help" || name === "-h" || name === "help") {
-    await io.stdout.write(helpText());
-    return args.length === 0 ? exitCode.usage : exitCode.fine;
+  const [name, ...rest] = args;
+  if (name === undefined) {
+    await io.stderr.write(helpText());
+    return exitCode.usage;
   }
-  if (name === "--version" || name === "-V") {
+  if (name === "--help" || name === "-h") {
+    await io.stdout.write(helpText());
+    return exitCode.fine;
+  }
+  if (name === "--version") {
     await io.stdout.write(`${version}\n`);
     return exitCode.fine;
   }

@@ -2,11 +2,21 @@
  * Appending without a producer: one record or many, straight into the batch that is written.
  */
 
+import { getInt64 } from "../bytes/byte_reader.ts";
 import { OttlaError } from "../errors.ts";
 import type { Ack, Log } from "../log/log.ts";
-import { appendBuilt } from "../log/log.ts";
+import { appendBuilt, checkUsable } from "../log/log.ts";
+import { batchTooLargeError } from "../log/log_errors.ts";
 import type { BatchBuilder } from "../record/batch_builder.ts";
-import { appendRecord, batchBuilder, finishBatch, resetBuilder } from "../record/batch_builder.ts";
+import {
+  appendRecord,
+  assignOffsets,
+  batchBuilder,
+  builtBytes,
+  finishBatch,
+  resetBuilder,
+} from "../record/batch_builder.ts";
+import { peekBatchSize } from "../record/batch_view.ts";
 import type { Compression } from "../record/compression.ts";
 import type { Content, HeaderInput } from "../record/record.ts";
 import type { Partitioner } from "../store/partitioner.ts";
@@ -14,11 +24,12 @@ import { choosePartition } from "../store/partitioner.ts";
 import { logOf } from "../store/partitions.ts";
 import type { PartitionState, Store, StoreInternals, TopicState } from "../store/store.ts";
 import { getPartitionState, getTopicState, openInternals } from "../store/store.ts";
-import { checkAck } from "../store/store_options.ts";
+import { checkAck, checkObject, checkSignal } from "../store/store_options.ts";
 import type { TopicConfig } from "../store/topic_config.ts";
-import { partitionerOf } from "../store/topics.ts";
+import { findPartitioner, getPartitioner } from "../store/topics.ts";
+import { checkHeaders, checkTimestamp } from "./append_checks.ts";
 import type { Serializer, Topic, TopicArgument } from "./topic.ts";
-import { contentOf, nameOfTopic } from "./topic.ts";
+import { asTopicDeleted, contentOf, nameOfTopic } from "./topic.ts";
 
 /** A record to be written to a topic with types, or to a topic of bytes and text. */
 export interface AppendRecord<K = Content, V = Content> {
@@ -67,7 +78,7 @@ interface Portion {
   readonly state: PartitionState;
   readonly log: Log;
   readonly builder: BatchBuilder;
-  readonly baseOffset: number;
+  baseOffset: number;
   nextOffset: number;
   maxTimestamp: number;
 }
@@ -106,7 +117,7 @@ export async function append<K = Content, V = Content>(
   } finally {
     giveBack(call);
   }
-  if (waiting !== undefined) await withSignal(waiting, options.signal);
+  if (waiting !== undefined) await waitFor(waiting, options.signal, call);
   const { log, baseOffset, maxTimestamp } = call.portions[0]!;
   const { partition } = log.source;
   return { topic: call.topic.name, partition, offset: baseOffset, timestamp: maxTimestamp };
@@ -141,15 +152,22 @@ export async function appendBatch<K = Content, V = Content>(
   const waits: Promise<void>[] = [];
   try {
     for (const record of records) addRecord(call, record as AppendRecord);
-    for (const portion of portions) finishOpenBatch(portion, call.config, call.now);
+    for (const portion of portions) {
+      checkUsable(portion.log);
+      finishOpenBatch(portion, call.config, call.now);
+    }
     for (const portion of portions) {
       const waiting = writePortion(portion, call, ack);
       if (waiting !== undefined) waits.push(waiting);
     }
+  } catch (error) {
+    // Nobody waits for the partitions before the one that failed.
+    for (const waiting of waits) waiting.catch(() => {});
+    throw error;
   } finally {
     giveBack(call);
   }
-  if (waits.length > 0) await withSignal(Promise.all(waits), options.signal);
+  if (waits.length > 0) await waitFor(Promise.all(waits), options.signal, call);
   return portions
     .map(({ log, baseOffset, nextOffset, maxTimestamp }) => ({
       topic: call.topic.name,
@@ -162,14 +180,10 @@ export async function appendBatch<K = Content, V = Content>(
 }
 
 function ackOf(internals: StoreInternals, options: AppendOptions): Ack {
-  if (typeof options !== "object" || options === null) {
-    throw new TypeError(`options must be an object, got ${String(options)}`);
-  }
+  checkObject("options", options);
   checkAck(options.ack);
   if (options.signal !== undefined) {
-    if (!(options.signal instanceof AbortSignal)) {
-      throw new TypeError("signal must be an AbortSignal");
-    }
+    checkSignal(options.signal);
     options.signal.throwIfAborted();
   }
   return options.ack ?? internals.options.ack;
@@ -180,7 +194,10 @@ interface Call {
   readonly internals: StoreInternals;
   readonly topic: TopicState;
   readonly config: TopicConfig;
-  readonly partitioner: Partitioner;
+  /** How large a batch may become. */
+  readonly batchBytesMax: number;
+  /** Undefined if it is a function that has to be given again. */
+  readonly partitioner: Partitioner | undefined;
   readonly keySerde: Serializer | undefined;
   readonly valueSerde: Serializer | undefined;
   readonly now: number;
@@ -192,12 +209,14 @@ interface Call {
 
 function beginCall(internals: StoreInternals, argument: TopicArgument): Call {
   const topic = getTopicState(internals, nameOfTopic(argument));
+  const { config } = topic;
   const isTyped = typeof argument === "object";
-  const partitioner = partitionerOf(internals, topic);
+  const partitioner = findPartitioner(internals, topic);
   return {
     internals,
     topic,
-    config: topic.config,
+    config,
+    batchBytesMax: Math.min(config.maxMessageBytes, config.segmentBytes),
     partitioner,
     hasOnePartition: topic.partitions.length === 1 && typeof partitioner !== "function",
     keySerde: isTyped ? argument.key : undefined,
@@ -222,8 +241,7 @@ function addRecord(call: Call, record: AppendRecord): void {
   if (key === null && config.cleanupPolicy.includes("compact")) throw keyMissing(call.topic);
   const portion = portionFor(call, record.partition, key, value);
   const { builder } = portion;
-  const { maxMessageBytes } = config;
-  if (!appendRecord(builder, timestamp, key, value, headers, maxMessageBytes)) {
+  if (!appendRecord(builder, timestamp, key, value, headers, call.batchBytesMax)) {
     finishOpenBatch(portion, config, now);
     appendRecord(builder, timestamp, key, value, headers);
   }
@@ -241,7 +259,7 @@ function portionFor(
   const first = portions[0];
   if (call.hasOnePartition && partition === undefined && first !== undefined) return first;
   const chosen = partition ?? choosePartition(
-    call.partitioner,
+    call.partitioner ?? getPartitioner(internals, topic),
     topic.partitionerState,
     key,
     value,
@@ -289,6 +307,7 @@ function finishOpenBatch(portion: Portion, config: TopicConfig, now: number): vo
     logAppendTime: isLogAppendTime ? now : undefined,
   });
   portion.nextOffset = baseOffset + recordCount;
+  if (sizeBytes > config.segmentBytes) throw batchTooLargeError(log, sizeBytes);
   if (sizeBytes <= config.maxMessageBytes) return;
   throw new OttlaError(
     "MESSAGE_TOO_LARGE",
@@ -300,7 +319,21 @@ function finishOpenBatch(portion: Portion, config: TopicConfig, now: number): vo
 
 function writePortion(portion: Portion, call: Call, ack: Ack): Promise<void> | undefined {
   finishOpenBatch(portion, call.config, call.now);
+  if (portion.log.endOffset !== portion.baseOffset) movePortion(portion);
   return appendBuilt(portion.log, portion.builder, portion.nextOffset, ack);
+}
+
+/** Moves batches to where the log ends now: a serde, a partitioner or a generator of the user's has appended in between. */
+function movePortion(portion: Portion): void {
+  const { builder, log } = portion;
+  const { view } = builder;
+  const { length } = builtBytes(builder);
+  const distance = log.endOffset - portion.baseOffset;
+  for (let position = 0; position < length; position += peekBatchSize(view, position)) {
+    assignOffsets(view, position, getInt64(view, position) + distance, log.leaderEpoch);
+  }
+  portion.baseOffset += distance;
+  portion.nextOffset += distance;
 }
 
 function giveBack({ internals, portions }: Call): void {
@@ -334,60 +367,25 @@ function levelOf(config: TopicConfig): number | undefined {
   }
 }
 
-function checkHeaders(headers: readonly HeaderInput[]): readonly HeaderInput[] {
-  if (!Array.isArray(headers)) throw new TypeError("headers must be an array");
-  for (const header of headers as readonly (HeaderInput | null | undefined)[]) {
-    if (typeof header?.key !== "string") {
-      throw new TypeError("a header must have a key that is a string");
-    }
-    const { value } = header;
-    if (value !== null && typeof value !== "string" && !(value instanceof Uint8Array)) {
-      throw new TypeError(
-        `the value of header ${
-          JSON.stringify(header.key)
-        } must be a Uint8Array, a string or null, ` +
-          `got ${typeof value}`,
-      );
-    }
-  }
-  return headers;
-}
-
-function checkTimestamp(timestamp: number | Date, config: TopicConfig, now: number): number {
-  const time = timestamp instanceof Date ? timestamp.getTime() : timestamp;
-  if (typeof time !== "number") {
-    throw new TypeError(`timestamp must be a number or a Date, got ${typeof timestamp}`);
-  }
-  if (!Number.isSafeInteger(time) || time < -1) {
-    throw new RangeError(
-      `timestamp must be a whole number of milliseconds from -1 on, got ${time}`,
-    );
-  }
-  const { messageTimestampBeforeMaxMs, messageTimestampAfterMaxMs } = config;
-  if (config.timestampType === "LogAppendTime" || time === -1) return time;
-  if (now - time <= messageTimestampBeforeMaxMs && time - now <= messageTimestampAfterMaxMs) {
-    return time;
-  }
-  throw new OttlaError(
-    "INVALID_TIMESTAMP",
-    `Cannot append a record of time ${time}: the topic takes times from ` +
-      `${messageTimestampBeforeMaxMs} ms before to ${messageTimestampAfterMaxMs} ms after now, ${now}`,
-    { details: { timestamp: time, now } },
-  );
-}
-
-/** Waits for a promise, or for the signal that says not to. */
-async function withSignal(
+/** Waits for a level to be reached, or for the signal that says not to. */
+async function waitFor(
   waiting: Promise<unknown>,
   signal: AbortSignal | undefined,
+  { internals, topic }: Call,
 ): Promise<void> {
-  if (signal === undefined) {
-    await waiting;
-    return;
+  try {
+    await (signal === undefined ? waiting : untilAborted(waiting, signal));
+  } catch (error) {
+    throw asTopicDeleted(internals, topic, error);
   }
+}
+
+async function untilAborted(waiting: Promise<unknown>, signal: AbortSignal): Promise<void> {
   let stop = (): void => {};
   const stopped = new Promise<never>((_, reject) => {
     stop = () => reject(signal.reason);
+    // The records' own code may have aborted it since it was looked at.
+    if (signal.aborted) stop();
     signal.addEventListener("abort", stop, { once: true });
   });
   try {

@@ -4,7 +4,7 @@ import { findOffsetForTimestamp, readableEnd } from "../log/log_reader.ts";
 import { logOf } from "../store/partitions.ts";
 import type { Store } from "../store/store.ts";
 import { getPartitionState, getTopicState, openInternals } from "../store/store.ts";
-import { checkWholeNumber } from "../store/store_options.ts";
+import { checkNumber } from "../store/store_options.ts";
 import type { TopicArgument } from "./topic.ts";
 import { nameOfTopic } from "./topic.ts";
 
@@ -65,9 +65,8 @@ export function offsetForTimestamp(
 ): number | undefined {
   const internals = openInternals(store);
   const state = getTopicState(internals, nameOfTopic(topic));
-  const log = logOf(internals, state, getPartitionState(state, partition));
+  const partitionState = getPartitionState(state, partition);
   const time = timestamp instanceof Date ? timestamp.getTime() : timestamp;
-  if (time === undefined) throw new TypeError("timestamp must be a number or a Date");
-  checkWholeNumber("timestamp", time, 0, Number.MAX_SAFE_INTEGER);
-  return findOffsetForTimestamp(log, time)?.offset;
+  checkNumber("timestamp", time, 0, Number.MAX_SAFE_INTEGER);
+  return findOffsetForTimestamp(logOf(internals, state, partitionState), time)?.offset;
 }

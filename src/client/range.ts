@@ -7,13 +7,13 @@ import { OttlaError } from "../errors.ts";
 import type { Log } from "../log/log.ts";
 import type { RangeSlice } from "../log/log_reader.ts";
 import { pinSlices, unpinSlices } from "../log/log_reader.ts";
-import { handleOf } from "../platform/file_pool.ts";
+import { handleOf, pinFile } from "../platform/file_pool.ts";
 import type { ByteSink } from "../platform/byte_sink.ts";
 import { byteSink } from "../platform/byte_sink.ts";
 import { logOf } from "../store/partitions.ts";
 import type { Store } from "../store/store.ts";
 import { getPartitionState, getTopicState, openInternals } from "../store/store.ts";
-import { checkWholeNumber } from "../store/store_options.ts";
+import { checkNumber, checkObject, checkSignal, checkWholeNumber } from "../store/store_options.ts";
 import type { TopicArgument } from "./topic.ts";
 import { nameOfTopic } from "./topic.ts";
 
@@ -64,12 +64,13 @@ export function openRange(
 ): FileRange {
   const internals = openInternals(store);
   const state = getTopicState(internals, nameOfTopic(topic));
-  const log = logOf(internals, state, getPartitionState(state, partition));
-  const { from, to, bytesMax } = options ?? {};
-  if (from === undefined) throw new TypeError("from must be an offset");
-  checkWholeNumber("from", from, 0, Number.MAX_SAFE_INTEGER);
+  const partitionState = getPartitionState(state, partition);
+  checkObject("options", options);
+  const { from, to, bytesMax } = options;
+  checkNumber("from", from, 0, Number.MAX_SAFE_INTEGER);
   checkWholeNumber("to", to, 0, Number.MAX_SAFE_INTEGER);
   if (bytesMax !== Infinity) checkWholeNumber("bytesMax", bytesMax, 1, Number.MAX_SAFE_INTEGER);
+  const log = logOf(internals, state, partitionState);
   const slices = pinSlices(log, from, to ?? Infinity, bytesMax ?? Infinity);
   const sizeBytes = slices.reduce(
     (sum, { startPosition, endPosition }) => sum + endPosition - startPosition,
@@ -100,11 +101,15 @@ export async function sendRange(
   options: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<number> {
   const { log, slices } = openRangeInternals(range);
+  checkObject("options", options);
   const { signal } = options;
+  checkSignal(signal);
   signal?.throwIfAborted();
   const sink = byteSink(socket, signal);
   const buffers: [Uint8Array, Uint8Array] = [takeBuffer(), takeBuffer()];
   let isUnused = false;
+  // Of our own: the range may be closed while it is being sent.
+  for (const { segment } of slices) pinFile(log.pool, segment.log);
   try {
     let sent = 0;
     for (const slice of slices) sent += await sendSlice(log, slice, sink, buffers, signal);
@@ -112,6 +117,7 @@ export async function sendRange(
     return sent;
   } finally {
     sink.release();
+    unpinSlices(log, slices);
     // After a failure the socket may still be reading from a buffer.
     if (isUnused) spareBuffers.push(...buffers.slice(0, spareBuffersMax - spareBuffers.length));
   }
@@ -123,15 +129,20 @@ export async function sendRange(
  * @param range The range.
  */
 export function closeRange(range: FileRange): void {
-  const { internals } = range;
+  const internals = internalsOf(range);
   if (internals.isClosed) return;
   internals.isClosed = true;
   unpinSlices(internals.log, internals.slices);
 }
 
-function openRangeInternals(range: FileRange): FileRange["internals"] {
+function internalsOf(range: FileRange): FileRange["internals"] {
   const internals = (range as FileRange | undefined)?.internals;
-  if (internals === undefined) throw new TypeError("range must be what openRange() returned");
+  if (internals !== undefined) return internals;
+  throw new TypeError("range must be what openRange() returned");
+}
+
+function openRangeInternals(range: FileRange): FileRange["internals"] {
+  const internals = internalsOf(range);
   if (!internals.isClosed) return internals;
   throw new OttlaError(
     "HANDLE_CLOSED",

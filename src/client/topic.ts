@@ -1,6 +1,8 @@
 /** Topics with types: a name, and serdes for keys and values. */
 
+import { isOttlaError, OttlaError } from "../errors.ts";
 import type { Content } from "../record/record.ts";
+import type { StoreInternals, TopicState } from "../store/store.ts";
 import type { Serde } from "./serde.ts";
 import { msgpack } from "./serde.ts";
 
@@ -62,6 +64,24 @@ export function nameOfTopic(topic: TopicArgument): string {
     return topic.name;
   }
   throw new TypeError("topic must be a topic's name or what topicOf() returned");
+}
+
+/**
+ * What those get who were reading or waiting when their topic was deleted: its logs were closed, the store was not.
+ *
+ * @param store The inside of a store.
+ * @param topic The topic.
+ * @param error What they would get.
+ * @returns `UNKNOWN_TOPIC_OR_PARTITION` in place of `HANDLE_CLOSED`; any other error as it is.
+ */
+export function asTopicDeleted(store: StoreInternals, topic: TopicState, error: unknown): unknown {
+  const isDeleted = store.state === "open" && isOttlaError(error, "HANDLE_CLOSED");
+  if (!isDeleted) return error;
+  return new OttlaError(
+    "UNKNOWN_TOPIC_OR_PARTITION",
+    `Cannot use topic ${JSON.stringify(topic.name)}: it was deleted`,
+    { cause: error, details: { topic: topic.name } },
+  );
 }
 
 /**

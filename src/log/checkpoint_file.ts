@@ -1,5 +1,5 @@
 /**
- * Kafka's text checkpoint files (KAFKA-FORMAT.md, section 2.5): a line with the version 0, a line
+ * Kafka's text checkpoint files (src/FORMAT.md, section 4.1): a line with the version 0, a line
  * with the number of entries, then one entry a line. An offset file has `topic partition offset`,
  * the file of leader epochs has `epoch startOffset`. A file that is absent or empty has no entries.
  *

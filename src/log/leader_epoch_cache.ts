@@ -1,5 +1,5 @@
 /**
- * Which leader epoch began at which offset of one partition (KAFKA-FORMAT.md, section 4.9). Pure
+ * Which leader epoch began at which offset of one partition (src/FORMAT.md, section 4.2). Pure
  * data: whoever changes it writes the `leader-epoch-checkpoint` file when a function here answers
  * that something changed.
  */

@@ -195,6 +195,7 @@ export function advanceHighWatermark(log: Log): void {
  */
 export function rollLog(log: Log): void {
   const active = activeSegment(log);
+  // So an empty one takes any batch, even one that was accepted before segments became smaller.
   if (active.sizeBytes === 0) return;
   const place = { pool: log.pool, folder: log.folder, source: log.source };
   log.isRollDue = true;
@@ -287,7 +288,9 @@ function acceptBatches(log: Log, bytes: Uint8Array, endOffset: number): void {
   const { accepted } = log;
   if (accepted.sizeBytes + bytes.length > acceptedWriteBytes) {
     const failure = tryWriteAccepted(log);
-    if (failure !== undefined && accepted.sizeBytes + bytes.length > acceptedBytesMax) throw failure;
+    if (failure !== undefined && accepted.sizeBytes + bytes.length > acceptedBytesMax) {
+      throw failure;
+    }
   }
   acceptBytes(accepted, bytes);
   log.endOffset = endOffset;
@@ -332,8 +335,6 @@ function writeBatches(log: Log, bytes: Uint8Array, view: DataView, isHidden: boo
 /** The segment that the batch at a position belongs into: the active one, or a new one. */
 function segmentForBatch(log: Log, view: DataView, position: number): Segment {
   const active = activeSegment(log);
-  // An empty segment takes any batch: this one was accepted before segments became smaller.
-  if (active.sizeBytes === 0) return active;
   const { config } = log;
   const sizeBytes = batchSizeAt(view, position);
   const lastOffset = log.endOffset + view.getInt32(position + field.lastOffsetDelta);

@@ -25,7 +25,9 @@ export function poisonError(log: Log, cause: unknown, action: string): OttlaErro
   const { syncedOffset } = log.commit;
   return new OttlaError(
     "KAFKA_STORAGE_ERROR",
-    `Cannot use ${nameOfLog(log)}: ${action} failed, so records from offset ${syncedOffset} on may ` +
+    `Cannot use ${
+      nameOfLog(log)
+    }: ${action} failed, so records from offset ${syncedOffset} on may ` +
       `not be on disk; open the store again to go on from what is`,
     { cause, details: { ...log.source, syncedOffset } },
   );

@@ -17,7 +17,7 @@ interface FoundFile extends SegmentFileName {
  * Finishes or undoes what was under way in a folder, and lists its segments.
  *
  * Files about to be removed are removed. A compaction that had not begun to swap its files in is dropped; one that had is
- * completed. Indexes without a log are removed (KAFKA-FORMAT section 4.6, passes 0 to 4).
+ * completed. Indexes without a log are removed (src/FORMAT.md, section 2.4).
  *
  * @param fs Where the folder is.
  * @param folder The partition's folder.

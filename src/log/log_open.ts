@@ -105,7 +105,13 @@ function openSegments(place: LogPlace): OpenedLog {
       continue;
     }
     const trustedOffset = place.recoveryPoint;
-    const { segment, result } = openLastSegment(place, baseOffset, place.config, now, trustedOffset);
+    const { segment, result } = openLastSegment(
+      place,
+      baseOffset,
+      place.config,
+      now,
+      trustedOffset,
+    );
     segments.push(segment);
     gaps.push(...result.gaps);
     if (nextBase !== undefined) closeRecovered(segment, result, nextBase, place.config, gaps);

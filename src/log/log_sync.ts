@@ -2,6 +2,7 @@
 
 import type { FilePool } from "../platform/file_pool.ts";
 import { closePooledFile, pinFile, unpinFile } from "../platform/file_pool.ts";
+import { syncIndexFiles } from "../segment/index_file.ts";
 import type { Segment } from "../segment/segment.ts";
 import type { Log } from "./log.ts";
 import { activeSegment } from "./log.ts";
@@ -60,6 +61,7 @@ async function syncSegment(log: Log, segment: Segment): Promise<void> {
     const file = pinFile(pool, segment.log);
     try {
       await pool.fs.syncData(file);
+      if (!segment.isDoomed && segment !== activeSegment(log)) await syncIndexFiles(segment);
     } finally {
       unpinSegment(log, segment);
     }

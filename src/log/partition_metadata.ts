@@ -1,6 +1,6 @@
 /**
- * `partition.metadata`: the topic id that a partition's folder belongs to (KAFKA-FORMAT.md, section
- * 2.6). Two lines, the second without a newline. It is written before the first record is.
+ * `partition.metadata`: the topic id that a partition's folder belongs to (src/FORMAT.md, section
+ * 4.3). Two lines, the second without a newline. It is written before the first record is.
  */
 
 import { findUuid, zeroUuid } from "../bytes/uuid.ts";

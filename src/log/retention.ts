@@ -1,5 +1,5 @@
 /**
- * What is old or too much goes, segment by segment, the oldest first (KAFKA-FORMAT section 5.1).
+ * What is old or too much goes, segment by segment, the oldest first (src/FORMAT.md, section 6.6).
  *
  * Retiring takes segments out of the log; their files go with `sweepRetired`, which the caller calls once the new start offset is on
  * disk. Files that somebody still reads stay until he has let go.

@@ -11,12 +11,12 @@ export interface ByteSink {
 }
 
 /**
- * Makes a sink of a socket.
+ * Makes a sink of a socket. It listens to the socket until it is released, so that a failure between two writes is not one that nobody handles.
  *
  * @param socket What a caller gave.
  * @param signal Ends a write that waits.
  * @returns The sink.
- * @throws TypeError if it is neither a `Writable` nor a `WritableStream`.
+ * @throws TypeError if it is neither a `Writable` nor a `WritableStream`, or a `WritableStream` that somebody else writes to.
  */
 export function byteSink(socket: unknown, signal: AbortSignal | undefined): ByteSink {
   if (socket instanceof WritableStream) return streamSink(socket, signal);
@@ -30,26 +30,29 @@ function isWritable(socket: unknown): socket is Writable {
 }
 
 function writableSink(socket: Writable, signal: AbortSignal | undefined): ByteSink {
+  const stop = stopper(signal);
+  let hasFailed = false;
+  const onError = (error: unknown): void => {
+    hasFailed = true;
+    stop.now(error);
+  };
+  const onClose = (): void => stop.now(new Error("Cannot send: the socket was closed"));
+  socket.on("error", onError);
+  socket.on("close", onClose);
   return {
-    write: (bytes) =>
-      new Promise((resolve, reject) => {
-        const settle = (error?: unknown): void => {
-          socket.removeListener("close", onClose);
-          socket.removeListener("error", settle);
-          signal?.removeEventListener("abort", onAbort);
-          if (error) reject(error);
-          else resolve();
-        };
-        const onClose = (): void => settle(new Error("Cannot send: the socket was closed"));
-        const onAbort = (): void => settle(signal?.reason);
-        if (socket.destroyed || socket.writableEnded) return onClose();
-        socket.once("close", onClose);
-        socket.once("error", settle);
-        signal?.addEventListener("abort", onAbort, { once: true });
+    write(bytes) {
+      if (socket.destroyed || socket.writableEnded) onClose();
+      return stop.orAfter((resolve) => {
         // The callback comes when the bytes have left the buffer, which is what backpressure needs.
-        socket.write(bytes, settle);
-      }),
-    release: () => {},
+        socket.write(bytes, (error) => error ? onError(error) : resolve());
+      });
+    },
+    release() {
+      stop.release();
+      socket.removeListener("close", onClose);
+      // The event may come after the callback of the write, whose error the caller has got.
+      if (!hasFailed) socket.removeListener("error", onError);
+    },
   };
 }
 
@@ -58,13 +61,47 @@ function streamSink(
   signal: AbortSignal | undefined,
 ): ByteSink {
   const writer = stream.getWriter();
+  const stop = stopper(signal);
   return {
-    async write(bytes) {
-      await writer.ready;
-      signal?.throwIfAborted();
-      // A stream hands the very bytes on to its reader, who may look at them much later.
-      await writer.write(bytes.slice());
+    write: (bytes) =>
+      stop.orAfter((resolve, reject) => {
+        // A stream hands the very bytes on to its reader, who may look at them much later.
+        writer.ready.then(() => writer.write(bytes.slice())).then(resolve, reject);
+      }),
+    release() {
+      stop.release();
+      writer.releaseLock();
     },
-    release: () => writer.releaseLock(),
+  };
+}
+
+/** Ends what waits, and all that comes later, with one error. */
+interface Stopper {
+  readonly now: (error: unknown) => void;
+  readonly orAfter: (
+    begin: (resolve: () => void, reject: (error: unknown) => void) => void,
+  ) => Promise<void>;
+  readonly release: () => void;
+}
+
+function stopper(signal: AbortSignal | undefined): Stopper {
+  let failure: { readonly error: unknown } | undefined;
+  let rejectWaiting = (_: unknown): void => {};
+  const now = (error: unknown): void => {
+    failure ??= { error };
+    rejectWaiting(failure.error);
+  };
+  const onAbort = (): void => now(signal?.reason);
+  if (signal?.aborted === true) onAbort();
+  signal?.addEventListener("abort", onAbort, { once: true });
+  return {
+    now,
+    orAfter: (begin) =>
+      new Promise((resolve, reject) => {
+        if (failure !== undefined) return reject(failure.error);
+        rejectWaiting = reject;
+        begin(resolve, reject);
+      }),
+    release: () => signal?.removeEventListener("abort", onAbort),
   };
 }

@@ -14,7 +14,7 @@ export function pathOf(path: string | URL): string {
   if (typeof path !== "string" && !(path instanceof URL)) {
     throw new TypeError(`path must be a string or a URL, got ${typeof path}`);
   }
-  const isUrl = path instanceof URL || path.startsWith("file:");
+  const isUrl = path instanceof URL || path.startsWith("file://");
   if (isUrl && new URL(path).protocol !== "file:") {
     throw new TypeError(`path must be a path or a file: URL, got ${String(path)}`);
   }

@@ -1,6 +1,6 @@
 /**
  * The compression of a batch's records: Kafka's codecs, their numbers and their levels
- * (KAFKA-FORMAT.md, sections 1.2 and 1.7).
+ * (src/FORMAT.md, sections 1.2 and 1.7).
  *
  * What is compressed is the records area of one batch: one complete stream, nothing after it.
  * `compress` and `decompress` are synchronous. Decompressing trusts nothing: whatever the bytes

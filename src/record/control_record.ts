@@ -1,5 +1,5 @@
 /**
- * The records of control batches: what ends a transaction (KAFKA-FORMAT section 1.6).
+ * The records of control batches: what ends a transaction (src/FORMAT.md, section 1.6).
  *
  * A control record's key is a version (int16) and a type (int16). The value of an end-of-transaction marker is a version
  * (int16) and the epoch of the coordinator (int32). The other types belong to the metadata log.

@@ -109,6 +109,26 @@ export function saveIndexFiles(
   indexes.timeEntriesSaved = time.count;
 }
 
+/**
+ * Brings the index files of a sealed segment to disk. ottla could do without, but a broker believes the indexes of segments
+ * below the recovery point.
+ *
+ * @param segment The segment.
+ * @returns Resolves when they are on disk.
+ */
+export async function syncIndexFiles(segment: Segment): Promise<void> {
+  const { fs } = segment.pool;
+  for (const kind of ["index", "timeindex"] as const) {
+    const path = joinPath(segment.folder, segmentFileName(segment.baseOffset, kind));
+    const file = fs.open(path, "write");
+    try {
+      await fs.syncData(file);
+    } finally {
+      fs.close(file);
+    }
+  }
+}
+
 /** Returns whether there is a file and all of it was entries. */
 function readEntries(
   segment: Segment,

@@ -172,7 +172,7 @@ export function noteBatch(
  * @param maxTimestamp The largest timestamp among them, or -1.
  * @param lastOffset The last offset among them.
  * @param now In milliseconds since the epoch.
- * @returns True if they belong into a new segment (KAFKA-FORMAT section 4.3).
+ * @returns True if they belong into a new segment (src/FORMAT.md, section 6.2).
  */
 export function mustRoll(
   segment: Segment,

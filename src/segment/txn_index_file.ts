@@ -1,5 +1,5 @@
 /**
- * Reads the `.txnindex` of a segment: the aborted transactions whose markers it holds (KAFKA-FORMAT.md, section 3.8).
+ * Reads the `.txnindex` of a segment: the aborted transactions whose markers it holds (src/FORMAT.md, section 3.7).
  *
  *     entries of 34 bytes: version int16 = 0, producerId int64, firstOffset int64, lastOffset int64,
  *     lastStableOffset int64

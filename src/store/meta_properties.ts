@@ -1,6 +1,6 @@
 /**
  * `meta.properties`: which cluster and node a log directory belongs to, in the text form of Java's
- * `Properties` (KRAFT-METADATA.md, section 1.1). Version 0, from the time of ZooKeeper, is read;
+ * `Properties` (src/FORMAT.md, section 4.4). Version 0, from the time of ZooKeeper, is read;
  * version 1 is written.
  */
 

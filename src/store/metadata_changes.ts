@@ -3,7 +3,7 @@
  * deleted. Nothing is changed here; whoever asks appends the records to the metadata log, as one
  * batch, and then applies them.
  *
- * One node leads every partition and is its only replica (KRAFT-METADATA.md, section 4.9).
+ * One node leads every partition and is its only replica (src/FORMAT.md, sections 5.3 and 5.4).
  */
 
 import { OttlaError } from "../errors.ts";

@@ -1,7 +1,7 @@
 /**
  * The metadata log `__cluster_metadata-0`: read at open, appended to by every change of a topic.
  *
- * Records are written as Kafka's controller writes them (KRAFT-METADATA sections 2 and 3). The first change after an opening begins a new
+ * Records are written as Kafka's controller writes them (src/FORMAT.md, section 5). The first change after an opening begins a new
  * epoch with a LEADER_CHANGE, as a new leader would; a store that only writes data leaves the metadata log alone.
  */
 

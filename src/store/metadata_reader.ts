@@ -1,5 +1,5 @@
 /**
- * Reads the metadata of a folder: the newest snapshot, and the log `__cluster_metadata-0` behind it (KRAFT-METADATA sections 2.3 and 4.10).
+ * Reads the metadata of a folder: the newest snapshot, and the log `__cluster_metadata-0` behind it (src/FORMAT.md, sections 5.5 and 5.6).
  *
  * Nothing is changed, so a folder that cannot be opened is left as it is. What a crash tore off at the end of the log is passed over and cut by
  * the recovery of the log; damage anywhere else would take topics away, and is an error.

@@ -1,5 +1,5 @@
 /**
- * Kafka's flexible message encoding, driven by a table of fields (KRAFT-METADATA.md, section 3.1).
+ * Kafka's flexible message encoding, driven by a table of fields (src/FORMAT.md, section 5.2).
  *
  *     message       := field* tagged-fields          fields of the version, in the table's order
  *     tagged-fields := uvarint count, tagged-field*  tags ascending, defaults left out

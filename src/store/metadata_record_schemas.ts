@@ -1,6 +1,6 @@
 /**
  * The fields of Kafka's metadata records and control records, version by version: the one table
- * behind their encoder, their decoder and their types (KRAFT-METADATA.md, sections 2.2 and 3.2).
+ * behind their encoder, their decoder and their types (src/FORMAT.md, sections 5.2 and 5.3).
  * Names are Kafka's.
  */
 

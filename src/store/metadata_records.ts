@@ -1,5 +1,5 @@
 /**
- * The records of the metadata log, as values and as bytes (KRAFT-METADATA.md, sections 2.2 and 3).
+ * The records of the metadata log, as values and as bytes (src/FORMAT.md, sections 5.1 and 5.2).
  * A metadata record's bytes are the value of a record in a data batch: frame version, api key,
  * version, fields. A control record's bytes are the key and the value of a record in a control
  * batch.

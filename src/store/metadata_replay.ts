@@ -1,6 +1,6 @@
 /**
  * Replaying the metadata log: what each of its records does to the image, and the rules that
- * Kafka's controller holds a log to (KRAFT-METADATA.md, sections 3.3 and 4.10). A record that
+ * Kafka's controller holds a log to (src/FORMAT.md, section 5.5). A record that
  * breaks a rule changes nothing, but of a transaction's records those before it are applied: the
  * image is then of no more use.
  */

@@ -12,7 +12,8 @@
 import { strict as assert } from "node:assert";
 import { loadCrc32c } from "../bytes/crc32c.ts";
 import { loadXxh64 } from "../bytes/xxh64.ts";
-import { isOttlaError, OttlaError } from "../errors.ts";
+import type { OttlaError } from "../errors.ts";
+import { isOttlaError } from "../errors.ts";
 import { openFilesMax } from "../limits.ts";
 import type { Log } from "../log/log.ts";
 import { abandonLog, closeLog, flushLog } from "../log/log.ts";
@@ -48,7 +49,7 @@ import {
   writeStartOffsets,
 } from "./partitions.ts";
 import type { RecoveryReport, Store, StoreInternals, StoreOptions } from "./store.ts";
-import { checkLock, openInternals } from "./store.ts";
+import { checkLock, internalsOf, openInternals } from "./store.ts";
 import type { CleanShutdown } from "./store_files.ts";
 import {
   hasLock,
@@ -104,24 +105,30 @@ export async function openStore(path: string | URL, options: StoreOptions = {}):
     startMaintenance(internals);
     const store: Store = {
       path: folder,
+      recovery: internals.recovery,
       internals,
       [Symbol.asyncDispose]: () => closeStore(store),
     };
     return store;
   } catch (error) {
-    openStoreUndo(pool, root, wasShown);
-    releaseStoreLock(lock);
+    openStoreUndo(pool, lock, root, wasShown);
     throw error;
   }
 }
 
 /** Leaves the folder to whoever opens it next, a broker included if it was one's. */
-function openStoreUndo(pool: FilePool, folder: string, wasShown: boolean): void {
-  try {
-    for (const file of [...pool.open]) closePooledFile(pool, file);
-    if (wasShown && !isMetaFileShown(pool.fs, folder)) showMetaFile(pool.fs, folder);
-  } catch {
-    // The caller throws what went wrong first; the next opening knows the file by its other name too.
+function openStoreUndo(pool: FilePool, lock: StoreLock, folder: string, wasShown: boolean): void {
+  const steps = [
+    () => [...pool.open].forEach((file) => closePooledFile(pool, file)),
+    () => wasShown && !isMetaFileShown(pool.fs, folder) && showMetaFile(pool.fs, folder),
+    () => releaseStoreLock(lock),
+  ];
+  for (const step of steps) {
+    try {
+      step();
+    } catch {
+      // The caller throws what went wrong first; the next opening finds out the rest.
+    }
   }
 }
 
@@ -133,8 +140,7 @@ function openStoreUndo(pool: FilePool, folder: string, wasShown: boolean): void 
  * @throws OttlaError if something could not be written; the store is closed all the same, and recovers when it is next opened.
  */
 export async function closeStore(store: Store): Promise<void> {
-  const internals = (store as Store | undefined)?.internals;
-  if (internals === undefined) throw new TypeError("store must be what openStore() resolved to");
+  const internals = internalsOf(store);
   if (internals.state === "open") internals.closing = closeInternals(internals);
   await internals.closing;
 }
@@ -174,7 +180,7 @@ export async function flush(store: Store): Promise<void> {
  * @param store The store; it cannot be used afterwards.
  */
 export function abandonStore(store: Store): void {
-  const { internals } = store;
+  const internals = internalsOf(store);
   if (internals.state !== "open") return;
   stopMaintenance(internals);
   letGo(internals);
@@ -219,7 +225,9 @@ function prepareFolder(fs: FileSystem, folder: string, create: boolean): void {
     if (kind === "empty" && !create) throw notAStore(folder, "it is empty");
     if (kind !== "store" || hasLock(fs, folder)) return;
     checkNoBroker(fs, folder);
-    readFolderState(fs, folder);
+    const { identity, metadata, checkpoints } = readFolderState(fs, folder);
+    // Finds out what is wrong with configurations.
+    topicStates(metadata.image, identity?.nodeId ?? defaultNodeId, checkpoints, false, {});
   } catch (error) {
     if (hasErrorCode(error, "ENOTDIR")) throw notAStore(folder, "it is a file");
     if (!hasErrorCode(error, "ENOENT")) throw error;

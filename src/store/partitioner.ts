@@ -83,7 +83,8 @@ function stickyPartition(
   randomBytes: RandomBytes,
 ): number {
   if (state.partition < 0 || state.partition >= partitionCount || state.bytes >= stickyBytes) {
-    const random = new DataView(randomBytes(4).buffer).getUint32(0);
+    const bytes = randomBytes(4);
+    const random = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0);
     // Any but the present one, so that every partition gets its share.
     const step = state.partition < 0 ? random % partitionCount : 1 + random % (partitionCount - 1);
     state.partition = (Math.max(0, state.partition) + step) % partitionCount;

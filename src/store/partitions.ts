@@ -2,6 +2,7 @@
 
 import { hexOfUuid } from "../bytes/uuid.ts";
 import { OttlaError } from "../errors.ts";
+import { batchBytesMax } from "../limits.ts";
 import type { PartitionOffset } from "../log/checkpoint_file.ts";
 import { readOffsetCheckpoint, writeOffsetCheckpoint } from "../log/checkpoint_file.ts";
 import type { Log } from "../log/log.ts";
@@ -17,7 +18,12 @@ import type { PartitionState, StoreInternals, TopicState } from "./store.ts";
 import { logStartName, recoveryPointName } from "./store_files.ts";
 import type { TopicConfig } from "./topic_config.ts";
 import { topicConfigOf } from "./topic_config.ts";
-import { metadataTopic, parsePartitionFolderName, partitionFolderName } from "./topic_name.ts";
+import {
+  metadataTopic,
+  parsePartitionFolderName,
+  partitionFolderAsideName,
+  partitionFolderName,
+} from "./topic_name.ts";
 
 /** What is recorded of partitions, by the names of their folders. */
 export interface Checkpoints {
@@ -228,7 +234,10 @@ export function configOf(
   overrides: Partial<TopicConfig>,
 ): TopicConfig {
   const entries = topicConfigEntries(image, topic);
-  return { ...topicConfigOf(entries, brokerConfigEntries(image, nodeId)), ...overrides };
+  const config = topicConfigOf(entries, brokerConfigEntries(image, nodeId));
+  // A folder that Kafka wrote may allow larger batches than ottla reads: it must not write them.
+  const maxMessageBytes = Math.min(config.maxMessageBytes, batchBytesMax);
+  return { ...config, maxMessageBytes, ...overrides };
 }
 
 /**
@@ -262,7 +271,7 @@ export function settleFolders(
     const id = findTopicIdOfFolder(fs, path);
     const isKnown = topic !== undefined && topic.partitions.has(parsed.partition) &&
       (id === undefined || id === topic.topicId);
-    if (!isKnown) setFolderAside(fs, path, hexOfUuid(newId()));
+    if (!isKnown) setFolderAside(fs, folder, parsed.topic, parsed.partition, hexOfUuid(newId()));
   }
 }
 
@@ -270,11 +279,23 @@ export function settleFolders(
  * Renames the folder of a partition that is nobody's as Kafka renames it; what is in it stays.
  *
  * @param fs Where it is.
- * @param path The folder.
+ * @param folder The store's folder.
+ * @param topic The topic that the folder's name says.
+ * @param partition The partition that it says.
  * @param uniqueId 32 hexadecimal digits.
  */
-export function setFolderAside(fs: FileSystem, path: string, uniqueId: string): void {
-  fs.rename(path, `${path}.${uniqueId}-stray`);
+export function setFolderAside(
+  fs: FileSystem,
+  folder: string,
+  topic: string,
+  partition: number,
+  uniqueId: string,
+): void {
+  const source = joinPath(folder, partitionFolderName(topic, partition));
+  fs.rename(
+    source,
+    joinPath(folder, partitionFolderAsideName(topic, partition, uniqueId, "stray")),
+  );
 }
 
 /**

@@ -1,6 +1,6 @@
 /**
  * `quorum-state`: who last led the metadata log, in which epoch. One line of JSON in
- * `__cluster_metadata-0` (KRAFT-METADATA.md, section 2.5); version 0 for a static quorum, version 1
+ * `__cluster_metadata-0` (src/FORMAT.md, section 4.6); version 0 for a static quorum, version 1
  * for a dynamic one. Fields that are not known are passed over.
  */
 

@@ -45,8 +45,10 @@ export interface StoreOptions {
 export interface Store extends AsyncDisposable {
   /** The folder, or ":memory:". */
   readonly path: string;
-  /** @internal */
-  readonly internals: StoreInternals;
+  /** What opening it had to do. */
+  readonly recovery: RecoveryReport;
+  /** Not for users: `internalsOf` knows what it is. */
+  readonly internals: unknown;
 }
 
 /** What is inside a store. */
@@ -112,6 +114,19 @@ export interface PartitionState {
 }
 
 /**
+ * What is inside a store, open or closed.
+ *
+ * @param store What a caller gave as a store.
+ * @returns Its inside.
+ * @throws TypeError if it is no store.
+ */
+export function internalsOf(store: Store): StoreInternals {
+  const internals = (store as Store | undefined)?.internals;
+  if (internals === undefined) throw new TypeError("store must be what openStore() resolved to");
+  return internals as StoreInternals;
+}
+
+/**
  * What is inside a store that can be used.
  *
  * @param store What a caller gave as a store.
@@ -119,10 +134,7 @@ export interface PartitionState {
  * @throws TypeError if it is no store, OttlaError `HANDLE_CLOSED` if it is closed.
  */
 export function openInternals(store: Store): StoreInternals {
-  const internals = (store as Store | undefined)?.internals;
-  if (internals === undefined) {
-    throw new TypeError("store must be what openStore() resolved to");
-  }
+  const internals = internalsOf(store);
   if (internals.state !== "open") {
     throw new OttlaError("HANDLE_CLOSED", `Cannot use the store ${store.path}: it is closed`);
   }

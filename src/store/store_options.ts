@@ -64,6 +64,17 @@ export function checkObject(name: string, value: unknown): asserts value is obje
 }
 
 /**
+ * Checks a signal that may be left out.
+ *
+ * @param signal What was given.
+ * @throws TypeError if it is none.
+ */
+export function checkSignal(signal: unknown): void {
+  if (signal === undefined || signal instanceof AbortSignal) return;
+  throw new TypeError(`signal must be an AbortSignal, got ${describe(signal)}`);
+}
+
+/**
  * Checks a number that may be left out.
  *
  * @param name The argument's name.

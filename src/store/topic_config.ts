@@ -1,6 +1,6 @@
 /**
  * The configuration of a topic: ottla's options, and Kafka's names and text values for the same
- * (KAFKA-FORMAT.md, section 6.1). `topic_config_table.ts` has a row for each.
+ * (src/FORMAT.md, section 7). `topic_config_table.ts` has a row for each.
  *
  * Kafka's largest 64-bit integer, which stands for "never" and "no limit", is `Infinity` here, and
  * so is any value beyond what a number holds exactly. For retention, -1 means no limit, as in
@@ -8,6 +8,7 @@
  */
 
 import { OttlaError } from "../errors.ts";
+import { batchBytesMax } from "../limits.ts";
 import type { ConfigRow, TopicConfig } from "./topic_config_table.ts";
 import { configTable, longMax } from "./topic_config_table.ts";
 
@@ -127,7 +128,11 @@ export function topicConfigOf(
  * @throws {OttlaError} INVALID_CONFIG if they contradict each other.
  */
 export function checkTopicConfig(config: TopicConfig): void {
-  const { minCompactionLagMs, maxCompactionLagMs } = config;
+  const { maxMessageBytes, minCompactionLagMs, maxCompactionLagMs } = config;
+  if (maxMessageBytes > batchBytesMax) {
+    const wanted = `at most ${batchBytesMax}, the largest batch that ottla reads`;
+    throw invalidConfig(configTable.maxMessageBytes.config, `${maxMessageBytes}`, wanted);
+  }
   if (minCompactionLagMs <= maxCompactionLagMs) return;
   const wanted = `at least min.compaction.lag.ms, ${minCompactionLagMs}`;
   throw invalidConfig(configTable.maxCompactionLagMs.config, `${maxCompactionLagMs}`, wanted);

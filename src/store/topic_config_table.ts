@@ -1,6 +1,6 @@
 /**
  * Every setting of a topic and, in one table, what Kafka calls it, its range and its default
- * (KAFKA-FORMAT.md, section 6.1).
+ * (src/FORMAT.md, section 7.2).
  */
 
 /** Every setting of a topic. Times are in milliseconds, sizes in bytes. */

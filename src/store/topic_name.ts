@@ -1,6 +1,6 @@
 /**
  * The names of topics and of their partitions' folders: what is legal, what collides, and the one
- * place where folder names are made and parsed (KAFKA-FORMAT.md, section 2.3).
+ * place where folder names are made and parsed (src/FORMAT.md, section 2.2).
  */
 
 import { OttlaError } from "../errors.ts";
@@ -92,20 +92,21 @@ export function partitionFolderName(topic: string, partition: number): string {
 }
 
 /**
- * Makes the name that a partition's folder bears while it is being deleted.
+ * Makes the name that a partition's folder bears while it is being deleted, or when it is nobody's.
  *
  * @param topic The topic's name; its end is cut off if the whole would exceed 255 characters.
  * @param partition The partition's number.
- * @param uniqueId 32 hexadecimal digits, so that a topic can be deleted and created again many
- *   times.
- * @returns For example `orders-0.9d5a...-delete`.
+ * @param uniqueId 32 hexadecimal digits.
+ * @param state What becomes of the folder.
+ * @returns For example `orders-3.<32 digits>-delete`.
  */
-export function partitionFolderDeleteName(
+export function partitionFolderAsideName(
   topic: string,
   partition: number,
   uniqueId: string,
+  state: "delete" | "stray",
 ): string {
-  const ending = `-${partition}.${uniqueId}-delete`;
+  const ending = `-${partition}.${uniqueId}-${state}`;
   return topic.slice(0, folderNameLengthMax - ending.length) + ending;
 }
 

@@ -36,7 +36,7 @@ import {
   configEntriesOf,
   topicConfigOf,
 } from "./topic_config.ts";
-import { partitionFolderDeleteName, partitionFolderName } from "./topic_name.ts";
+import { partitionFolderAsideName, partitionFolderName } from "./topic_name.ts";
 import { randomUuid } from "./uuid.ts";
 
 /** What a topic is to be like. */
@@ -259,6 +259,7 @@ export async function createPartitions(
     const from = topic.partitions.length;
     topic.partitions.push(...newPartitions(getTopic(image, name), from));
     setFoldersAside(internals, topic, from);
+    wakeReaders(topic);
     description = describe(internals, topic);
   });
   return description!;
@@ -295,16 +296,31 @@ export function deleteRecords(
 }
 
 /**
- * The partitioner of a topic.
+ * Finds the partitioner of a topic.
+ *
+ * @param internals The inside of a store.
+ * @param topic The topic.
+ * @returns The partitioner, or undefined if it was a function and has not been given again since the store was opened.
+ */
+export function findPartitioner(
+  internals: StoreInternals,
+  topic: TopicState,
+): Partitioner | undefined {
+  const partitioner = internals.partitioners.get(topic.topicId) ?? internals.options.partitioner;
+  return partitioner === "custom" ? undefined : partitioner;
+}
+
+/**
+ * Gets the partitioner of a topic.
  *
  * @param internals The inside of a store.
  * @param topic The topic.
  * @returns The partitioner.
  * @throws OttlaError `INVALID_CONFIG` if it was a function and has not been given again since the store was opened.
  */
-export function partitionerOf(internals: StoreInternals, topic: TopicState): Partitioner {
-  const partitioner = internals.partitioners.get(topic.topicId) ?? internals.options.partitioner;
-  if (partitioner !== "custom") return partitioner;
+export function getPartitioner(internals: StoreInternals, topic: TopicState): Partitioner {
+  const partitioner = findPartitioner(internals, topic);
+  if (partitioner !== undefined) return partitioner;
   throw new OttlaError(
     "INVALID_CONFIG",
     `Cannot choose a partition of ${topic.name}: its partitioner is a function, which must be given ` +
@@ -341,11 +357,20 @@ function removePartitions(internals: StoreInternals, topic: TopicState): void {
     const path = joinPath(folder, partitionFolderName(topic.name, partition));
     if (fs.stat(path) === undefined) continue;
     const id = hexOfUuid(randomUuid(randomBytes));
-    const target = joinPath(folder, partitionFolderDeleteName(topic.name, partition, id));
+    const target = joinPath(folder, partitionFolderAsideName(topic.name, partition, id, "delete"));
     fs.rename(path, target);
     removeFolderWithFiles(fs, target);
   }
   fs.syncFolder(folder);
+}
+
+/** Who waits for records of the topic looks again, and sees its new partitions. */
+function wakeReaders(topic: TopicState): void {
+  for (const { log } of topic.partitions) {
+    const watchers = [...log?.watchers ?? []];
+    log?.watchers.clear();
+    for (const watcher of watchers) watcher();
+  }
 }
 
 /** What a deletion could not remove must not be taken for the partitions of a new topic of that name. */
@@ -354,7 +379,7 @@ function setFoldersAside(internals: StoreInternals, topic: TopicState, from: num
   for (const { partition } of topic.partitions.slice(from)) {
     const path = joinPath(folder, partitionFolderName(topic.name, partition));
     if (fs.stat(path) !== undefined) {
-      setFolderAside(fs, path, hexOfUuid(randomUuid(randomBytes)));
+      setFolderAside(fs, folder, topic.name, partition, hexOfUuid(randomUuid(randomBytes)));
     }
   }
 }

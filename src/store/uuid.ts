@@ -1,6 +1,6 @@
 /**
  * Which UUIDs name what: random ids for topics, folders and clusters, and the few that Kafka keeps
- * for itself (KRAFT-METADATA.md, section 1.1).
+ * for itself (src/FORMAT.md, section 4.5).
  */
 
 import { hexOfUuid, uuidBytes, uuidOfBytes, zeroUuid } from "../bytes/uuid.ts";

@@ -178,7 +178,9 @@ export async function consoleConsume(
     "--property",
     `null.literal=${nullMarker}`,
   ]);
-  const records = stdout.split("\n").filter((line) => line !== "").map(parseConsumed);
+  // Kafka 4.2 also says there that some of these options will have other names.
+  const lines = stdout.split("\n").filter((line) => /^\w+Time:\d+\t/.test(line));
+  const records = lines.map(parseConsumed);
   return records.sort((a, b) => a.partition - b.partition || a.offset - b.offset);
 }
 

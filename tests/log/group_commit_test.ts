@@ -147,9 +147,14 @@ describe("group commit", () => {
 
   it("a sync that cannot even begin fails as one that failed", async () => {
     const error = new Error("EMFILE");
-    const commit = groupCommit(0, () => {
-      throw error;
-    }, () => {}, (cause) => cause as Error);
+    const commit = groupCommit(
+      0,
+      () => {
+        throw error;
+      },
+      () => {},
+      (cause) => cause as Error,
+    );
     await assert.rejects(waitUntilSynced(commit, 1), error);
     assert.equal(commit.failure, error);
   });

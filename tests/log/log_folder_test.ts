@@ -87,7 +87,12 @@ describe("log folder", () => {
   it("keeps the files of others, and producer snapshots", () => {
     const fs = memoryFileSystem();
     fillFolder(fs);
-    const others = ["notes.txt", "5.log", "00000000000000000007.log.bak", "0000000000000000000x.log"];
+    const others = [
+      "notes.txt",
+      "5.log",
+      "00000000000000000007.log.bak",
+      "0000000000000000000x.log",
+    ];
     for (const name of others) writeBytes(fs, `${logFolder}/${name}`, new Uint8Array(1));
     writeBytes(fs, segmentPath(7, "snapshot"), new Uint8Array(1));
     fs.makeFolder(segmentPath(99));
@@ -156,7 +161,8 @@ describe("log folder", () => {
     const prepared = (): FaultyDisk => {
       const disk = faultyDisk();
       fillFolder(disk.fs);
-      addSegment(disk.fs, 0, [3, 9], "swap");
+      addSegment(disk.fs, 5, [9], "swap");
+      addSegment(disk.fs, 0, [3, 4], "swap");
       addSegment(disk.fs, 10, [10, 12], "swap");
       addSegment(disk.fs, 18, [19], "cleaned");
       writeBytes(disk.fs, `${segmentPath(2)}.deleted`, new Uint8Array(24));
@@ -168,7 +174,7 @@ describe("log folder", () => {
       disk.fs.syncFolder(logFolder);
       return disk;
     };
-    const expected = thenNumbered(["new3", "new9", "new10", "new12"], 14);
+    const expected = thenNumbered(["new3", "new4", "new9", "new10", "new12"], 14);
     assert.deepEqual(settledValues(prepared().fs), expected);
     let failures = 0;
     for (const operation of ["remove", "rename", "syncFolder"] as const) {

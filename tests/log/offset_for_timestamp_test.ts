@@ -10,7 +10,7 @@ import { abandonLog, closeLog } from "../../src/log/log.ts";
 import { findOffsetForTimestamp } from "../../src/log/log_reader.ts";
 import { advanceStart } from "../../src/log/retention.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
-import { faultyDisk } from "../support/faulty_file_system.ts";
+import { bytesReadOf, faultyDisk, resetCounts } from "../support/faulty_file_system.ts";
 import {
   appendValues,
   filesOf,
@@ -37,7 +37,9 @@ describe("offset for timestamp", () => {
     const { log } = openTestLog(memoryFileSystem());
     assert.equal(findOffsetForTimestamp(log, 0), undefined);
     for (let offset = 0; offset < 10; offset++) appendStamped(log, [400 + 10 * offset]);
-    for (const [timestamp, offset] of [[420, 2], [421, 3], [430, 3], [431, 4], [401, 1], [399, 0]]) {
+    for (
+      const [timestamp, offset] of [[420, 2], [421, 3], [430, 3], [431, 4], [401, 1], [399, 0]]
+    ) {
       assert.equal(findOffsetForTimestamp(log, timestamp!)?.offset, offset);
     }
     assert.deepEqual(findOffsetForTimestamp(log, 490), { offset: 9, timestamp: 490 });
@@ -84,6 +86,17 @@ describe("offset for timestamp", () => {
       }),
       { numRuns: 100 },
     );
+  });
+
+  it("reads no more than lies between two entries of the indexes", () => {
+    const disk = faultyDisk();
+    const { log } = openTestLog(disk.fs, { config: { indexIntervalBytes: 1000 } });
+    for (let offset = 0; offset < 2000; offset++) appendStamped(log, [offset]);
+    for (const timestamp of [0, 77, 1000, 1999]) {
+      resetCounts(disk);
+      assert.equal(findOffsetForTimestamp(log, timestamp)?.offset, timestamp);
+      assert.ok(bytesReadOf(disk, ".log") < 70_000);
+    }
   });
 
   it("passes over damage", () => {

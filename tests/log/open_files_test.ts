@@ -68,7 +68,17 @@ describe("open files", () => {
   });
 
   it("none stays open whatever fails while a log is opened", () => {
-    for (const operation of ["open", "read", "write", "truncate", "sync", "syncFolder", "rename"] as const) {
+    for (
+      const operation of [
+        "open",
+        "read",
+        "write",
+        "truncate",
+        "sync",
+        "syncFolder",
+        "rename",
+      ] as const
+    ) {
       for (let after = 0; after < 25; after++) {
         const disk = faultyDisk();
         const { log } = openTestLog(disk.fs, { config });

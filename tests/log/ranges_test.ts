@@ -84,21 +84,26 @@ describe("ranges", () => {
     const { log } = openTestLog(memoryFileSystem(), { config });
     appendNumbered(log, 30);
     fc.assert(
-      fc.property(fc.nat(29), fc.nat(31), fc.integer({ min: 1, max: 2500 }), (start, end, bytesMax) => {
-        const slices = pinSlices(log, start, end, bytesMax);
-        unpinSlices(log, slices);
-        const offsets = batchOffsetsOf(log, slices);
-        const sizeOf = (offset: number): number => numberedBatchBytes + (offset > 9 ? 1 : 0);
-        const expected: number[] = [];
-        let left = bytesMax;
-        for (const offset of rangeOf(start, Math.min(end, 30))) {
-          left -= sizeOf(offset);
-          if (left < 0 && expected.length > 0) break;
-          expected.push(offset);
-        }
-        assert.deepEqual(offsets, expected);
-        assert.ok(bytesOf(slices) <= Math.max(bytesMax, sizeOf(start)));
-      }),
+      fc.property(
+        fc.nat(29),
+        fc.nat(31),
+        fc.integer({ min: 1, max: 2500 }),
+        (start, end, bytesMax) => {
+          const slices = pinSlices(log, start, end, bytesMax);
+          unpinSlices(log, slices);
+          const offsets = batchOffsetsOf(log, slices);
+          const sizeOf = (offset: number): number => numberedBatchBytes + (offset > 9 ? 1 : 0);
+          const expected: number[] = [];
+          let left = bytesMax;
+          for (const offset of rangeOf(start, Math.min(end, 30))) {
+            left -= sizeOf(offset);
+            if (left < 0 && expected.length > 0) break;
+            expected.push(offset);
+          }
+          assert.deepEqual(offsets, expected);
+          assert.ok(bytesOf(slices) <= Math.max(bytesMax, sizeOf(start)));
+        },
+      ),
     );
   });
 
@@ -183,7 +188,13 @@ describe("ranges", () => {
     const { log } = openTestLog(disk.fs, { config, openMax: 1 });
     appendNumbered(log, 14);
     for (const segment of log.segments) assert.equal(segment.log.pins, 0);
-    failNext(disk, { operation: "open", code: "EMFILE", after: 2, path: logFolder, times: Infinity });
+    failNext(disk, {
+      operation: "open",
+      code: "EMFILE",
+      after: 3,
+      path: logFolder,
+      times: Infinity,
+    });
     assert.throws(() => pinSlices(log, 0, 14, Infinity), /EMFILE/);
     for (const segment of log.segments) assert.equal(segment.log.pins, 0);
   });

@@ -60,7 +60,9 @@ describe("retention by size", () => {
   });
 
   it("is off without a limit, and without the policy delete", () => {
-    for (const config of [{ retentionBytes: -1 }, { retentionBytes: 0, cleanupPolicy: "compact" }]) {
+    for (
+      const config of [{ retentionBytes: -1 }, { retentionBytes: 0, cleanupPolicy: "compact" }]
+    ) {
       const log = openWith(config);
       append(log, 30);
       assert.equal(retireSegments(log, 0), 0);
@@ -224,6 +226,19 @@ describe("the files of removed segments", () => {
         assert.equal(offsets.length, 25 - offsets[0]!, `${operation} ${after}`);
       }
     }
+  });
+
+  it("stay when the log is closed before they go, and are closed", () => {
+    const disk = faultyDisk();
+    const config = { retentionBytes: 0, segmentBytes: 5 * batchBytes };
+    const { log } = openTestLog(disk.fs, { config });
+    append(log, 12);
+    assert.equal(retireSegments(log, 0), 3);
+    abandonLog(log);
+    assert.equal(disk.handles.size, 0);
+    const { log: reopened } = openTestLog(disk.fs, { config, startOffset: 12 });
+    assert.equal(reopened.startOffset, 12);
+    assert.equal(retireSegments(reopened, 0), 3);
   });
 
   it("are not synced any more", async () => {

@@ -54,19 +54,22 @@ test("records have the sizes that Kafka gives them", () => {
 });
 
 test("a builder knows the size of its batch before it is finished", () => {
-  fc.assert(fc.property(anyRecords, (records) => {
-    const builder = batchBuilder(1);
-    let before = openBatchBytes(builder);
-    assert.equal(before, batchHeaderBytes);
-    for (const { timestamp, key = null, value = null, headers } of records) {
-      assert.equal(appendRecord(builder, timestamp, key, value, headers), true);
-      assert.ok(openBatchBytes(builder) >= before + 7);
-      before = openBatchBytes(builder);
-    }
-    assert.equal(finishBatch(builder, { baseOffset: 0 }), before);
-    assert.equal(builtBytes(builder).length, before);
-    assert.equal(openBatchBytes(builder), batchHeaderBytes);
-  }));
+  fc.assert(
+    fc.property(anyRecords, (records) => {
+      const builder = batchBuilder(1);
+      let before = openBatchBytes(builder);
+      assert.equal(before, batchHeaderBytes);
+      for (const { timestamp, key = null, value = null, headers } of records) {
+        assert.equal(appendRecord(builder, timestamp, key, value, headers), true);
+        assert.ok(openBatchBytes(builder) >= before + 7);
+        before = openBatchBytes(builder);
+      }
+      assert.equal(finishBatch(builder, { baseOffset: 0 }), before);
+      assert.equal(builtBytes(builder).length, before);
+      assert.equal(openBatchBytes(builder), batchHeaderBytes);
+    }),
+    { numRuns: 50 },
+  );
 });
 
 test("the first record of a batch always fits, a later one only below the limit", () => {

@@ -113,7 +113,7 @@ test("records that were damaged before the checksum was made are read without ha
       const body = damaged(good, damage, batchHeaderBytes).subarray(batchHeaderBytes);
       readsTheSameAnywhere(rawBatch({ body, recordCount: records.length }));
     }),
-    { numRuns: 400 },
+    { numRuns: 200 },
   );
 });
 
@@ -174,20 +174,37 @@ test("the fast path and the careful path read the same", () => {
 });
 
 test("the fast path and the careful path refuse the same", () => {
-  // A body of a few small bytes is often a record, and almost as often just not one.
-  const byte = fc.oneof(fc.integer({ min: 0, max: 6 }), fc.constantFrom(0x80, 0x81, 0xff, 0x7f));
-  const body = fc.array(byte, { minLength: 6, maxLength: 14 }).map((bytes) =>
-    Uint8Array.from(bytes)
+  // Small fields that mostly fit each other, and sometimes just not.
+  const size = fc.constantFrom(1, 1, 0, 2, 4, 6, 3, 0x80);
+  const body = fc.record({
+    start: fc.tuple(
+      fc.constantFrom(0, 0, 7),
+      fc.constantFrom(0, 0, 0, 1),
+      fc.constantFrom(0, 0, 2, 1),
+    ),
+    sizes: fc.tuple(size, size),
+    slip: fc.constantFrom(0, 0, 0, 0, 1, -1),
+    end: fc.constantFrom([0], [0], [0], [1], [2], [2, 0, 1], [0, 0]),
+  }).map(({ start, sizes: [key, value], slip, end }) =>
+    Uint8Array.from([
+      ...start,
+      key,
+      ...new Array<number>(Math.max(0, (key >> 1) + slip)).fill(2),
+      value,
+      ...new Array<number>(value >> 1).fill(0),
+      ...end,
+    ])
   );
   const fields = fc.record({
-    recordCount: fc.constantFrom(1, 1, 2),
-    lastOffsetDelta: fc.nat({ max: 3 }),
+    recordCount: fc.constantFrom(1, 1, 1, 2),
+    lastOffsetDelta: fc.nat({ max: 2 }),
   });
   let readableCount = 0;
   fc.assert(
     fc.property(body, fields, (bytes, raw) => {
-      const fast = concat(Uint8Array.of(bytes.length << 1), bytes);
-      const slow = concat(Uint8Array.of(bytes.length << 1 | 0x80, 0x80, 0), bytes);
+      const length = bytes.length << 1;
+      const fast = concat(Uint8Array.of(length & 0x7f | 0x80, length >> 7), bytes);
+      const slow = concat(Uint8Array.of(length & 0x7f | 0x80, length >> 7 | 0x80, 0), bytes);
       const outcome = outcomeOf(() => recordsOf(viewOf(rawBatch({ ...raw, body: fast }))));
       assert.deepEqual(
         outcomeOf(() => recordsOf(viewOf(rawBatch({ ...raw, body: slow })))),
@@ -195,17 +212,9 @@ test("the fast path and the careful path refuse the same", () => {
       );
       if ("value" in outcome) readableCount++;
     }),
-    // The plainest records must be among them.
-    {
-      numRuns: 3_000,
-      examples: [
-        [Uint8Array.of(0, 0, 0, 1, 1, 0), { recordCount: 1, lastOffsetDelta: 0 }],
-        [Uint8Array.of(0, 0, 2, 2, 5, 0x81, 0, 0), { recordCount: 1, lastOffsetDelta: 1 }],
-        [Uint8Array.of(0, 0, 4, 0, 0, 0), { recordCount: 1, lastOffsetDelta: 1 }],
-      ],
-    },
+    { numRuns: 2_000 },
   );
-  assert.ok(readableCount > 0);
+  assert.ok(readableCount > 200, `${readableCount} could be read`);
 });
 
 test("a damaged length is no reason to allocate", () => {

@@ -12,7 +12,7 @@ import {
 } from "../../src/bytes/byte_writer.ts";
 import { loadCrc32c } from "../../src/bytes/crc32c.ts";
 import { isOttlaError } from "../../src/errors.ts";
-import { attribute, batchHeaderBytes } from "../../src/record/batch_layout.ts";
+import { attribute, batchHeaderBytes, field } from "../../src/record/batch_layout.ts";
 import { viewBatch } from "../../src/record/batch_view.ts";
 import { compress, idOf, loadCodec } from "../../src/record/compression.ts";
 import {
@@ -250,6 +250,19 @@ test("what visited records saw stays true when a later one is corrupt", () => {
   const batch = viewOf(rawBatch({ body, recordCount: 2 }));
   throwsCorrupt(() => forEachRecord(batch, ({ offset }) => seen.push(offset)), /not in the batch/);
   assert.deepEqual(seen, [0]);
+});
+
+test("a record that reaches behind its batch is not visited, though its bytes are there", () => {
+  const whole = buildBatch([{ key: "a" }, { key: "b", value: "reaches far" }]);
+  // With less than seven bytes left a second record could not be at all, and no record is visited.
+  for (let cut = 1; cut < 18; cut++) {
+    const bytes = whole.slice();
+    new DataView(bytes.buffer).setInt32(field.batchLength, whole.length - 12 - cut);
+    const seen: number[] = [];
+    const batch = viewOf(bytes);
+    throwsCorrupt(() => forEachRecord(batch, ({ offset }) => seen.push(offset)), /Cannot read/);
+    assert.deepEqual(seen, cut < 14 ? [0] : [], `${cut} bytes`);
+  }
 });
 
 test("an error of the visitor comes through as it is", () => {

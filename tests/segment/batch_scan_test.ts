@@ -41,11 +41,11 @@ function scan(
   return { offsets, positions, end: ended };
 }
 
-function find(bytes: Uint8Array, start: number, offsetMin = 0, offsetMax?: number): unknown {
+function find(bytes: Uint8Array, start: number, offsetMin?: number, offsetMax?: number): unknown {
   const fs = memoryFileSystem();
   const file = fileOf(bytes, fs);
   const range = { start, end: bytes.length, verify: true };
-  return findNextBatch(fs, file, range, offsetMin, offsetMax);
+  return findNextBatch(fs, file, range, offsetMin ?? 0, offsetMax);
 }
 
 forEachFileSystem("batches are visited in order, with their positions and source", (fs, folder) => {

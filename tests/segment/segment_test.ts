@@ -105,6 +105,8 @@ test("a time entry holds the largest timestamp so far and the offset where it fi
   const segment = segmentWith(falling, everyBatch);
   assert.deepEqual(timeEntries(segment), [[9, 0]]);
   assert.deepEqual([segment.maxTimestamp, segment.offsetOfMaxTimestamp], [9, 0]);
+  const equal = segmentWith([0, 1, 2].map((baseOffset) => ({ baseOffset, timestamp: 5 })));
+  assert.deepEqual([equal.maxTimestamp, equal.offsetOfMaxTimestamp], [5, 0]);
 });
 
 test("an entry is due only when more than the interval lies behind the last one", () => {

@@ -1,4 +1,4 @@
-/** Metadata and control records by their golden bytes: KRAFT-METADATA.md, section 6. */
+/** Metadata and control records by their golden bytes: src/FORMAT.md, section 5.3. */
 
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
@@ -37,7 +37,7 @@ function config(value: string | null): MetadataRecord {
   return { type: "ConfigRecord", version: 0, resourceType: 2, resourceName: "foo", name, value };
 }
 
-/** The values of KRAFT-METADATA.md, section 6. */
+/** The values of src/FORMAT.md, section 5.3. */
 const metadataVectors: readonly (readonly [string, MetadataRecord])[] = [
   ["010c00116d657461646174612e76657273696f6e001900", feature("metadata.version", 25)],
   ["010c000e67726f75702e76657273696f6e000100", feature("group.version", 1)],

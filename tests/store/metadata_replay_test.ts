@@ -1,4 +1,4 @@
-/** What each metadata record does, and the rules that it must keep: KRAFT-METADATA.md, section 3.3. */
+/** What each metadata record does, and the rules that it must keep: src/FORMAT.md, section 5.5. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

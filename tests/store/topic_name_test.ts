@@ -12,7 +12,7 @@ import {
   isInternalTopic,
   isTopicName,
   parsePartitionFolderName,
-  partitionFolderDeleteName,
+  partitionFolderAsideName,
   partitionFolderName,
 } from "../../src/store/topic_name.ts";
 
@@ -116,8 +116,8 @@ test("a folder of another name is refused with STORE_INVALID", () => {
 });
 
 test("a folder being deleted has a name of at most 255 characters", () => {
-  assert.match(partitionFolderDeleteName("foo", 3, hex), /^foo-3\.[0-9a-z]{32}-delete$/);
-  const longest = partitionFolderDeleteName("n".repeat(249), 3, hex);
+  assert.match(partitionFolderAsideName("foo", 3, hex, "delete"), /^foo-3\.[0-9a-z]{32}-delete$/);
+  const longest = partitionFolderAsideName("n".repeat(249), 3, hex, "delete");
   assert.equal(longest.length, 255);
   assert.equal(parsePartitionFolderName(longest).topic, "n".repeat(213));
 });
@@ -132,7 +132,7 @@ test("every folder name that is made can be parsed", () => {
       partition,
       state: "live",
     });
-    const name = partitionFolderDeleteName(topic, partition, hex);
+    const name = partitionFolderAsideName(topic, partition, hex, "delete");
     const parsed = parsePartitionFolderName(name);
     assert.equal(parsed.partition, partition);
     assert.equal(topic.startsWith(parsed.topic), true);

@@ -1,0 +1,220 @@
+/**
+ * The batches of what is read: of one partition, or of all partitions of a topic.
+ *
+ * What is on disk is read synchronously in pieces of a few hundred kilobytes; only who has caught up with a live log waits, and is woken by
+ * the append that he waits for. There is no moment between history and live at which a record could be missed: both are the same cursor.
+ */
+
+import { isOttlaError } from "../errors.ts";
+import type { Log } from "../log/log.ts";
+import type { LogCursor } from "../log/log_reader.ts";
+import { findOffsetForTimestamp, logCursor, nextBatch, readableEnd } from "../log/log_reader.ts";
+import type { BatchView } from "../record/batch_view.ts";
+import { forEachRecord } from "../record/record_reader.ts";
+import { logOf } from "../store/partitions.ts";
+import type { PartitionState, Store, StoreInternals, TopicState } from "../store/store.ts";
+import { getPartitionState, getTopicState, openInternals } from "../store/store.ts";
+import type { ReadOptions } from "./read_options.ts";
+import { checkReadOptions } from "./read_options.ts";
+import type { TopicArgument } from "./topic.ts";
+import { nameOfTopic } from "./topic.ts";
+
+/** One partition that is being read. */
+export interface Source {
+  readonly log: Log;
+  readonly cursor: LogCursor;
+  /** Where reading began: a batch may begin before. */
+  readonly startOffset: number;
+  /** Exclusive; Infinity if live. */
+  endOffset: number;
+  /** The first record of this time or later ends the reading, if it is still to come. */
+  readonly endTimestamp: number;
+}
+
+/** Reads the batches of its sources: one source after the other, or by turns if it is live. */
+export interface BatchFeed {
+  readonly store: StoreInternals;
+  readonly topic: TopicState;
+  readonly sources: Source[];
+  readonly options: ReadOptions;
+  readonly cursorOptions: CursorOptions;
+  /** The number of the source that is read now. */
+  current: number;
+  isDone: boolean;
+  /** Ends a wait that is under way. */
+  wake: (() => void) | undefined;
+}
+
+/** How many bytes are read at once, and whether batches share a buffer. */
+export type CursorOptions = Parameters<typeof logCursor>[2];
+
+/**
+ * Checks the arguments of a reading, which is done at once, and places a cursor in every partition to be read.
+ *
+ * @param store The store.
+ * @param topicArgument The topic.
+ * @param options What to read.
+ * @param cursorOptions How to read it.
+ * @returns The feed, at its beginning.
+ * @throws As `read`, at once.
+ */
+export function batchFeed(
+  store: Store,
+  topicArgument: TopicArgument,
+  options: ReadOptions,
+  cursorOptions: CursorOptions,
+): BatchFeed {
+  const internals = openInternals(store);
+  const topic = getTopicState(internals, nameOfTopic(topicArgument));
+  checkReadOptions(options);
+  const feed: BatchFeed = {
+    store: internals,
+    topic,
+    sources: [],
+    options,
+    cursorOptions,
+    current: 0,
+    isDone: false,
+    wake: undefined,
+  };
+  const states = options.partition === undefined
+    ? topic.partitions
+    : [getPartitionState(topic, options.partition)];
+  for (const state of states) addSource(feed, state, options.from ?? "earliest");
+  return feed;
+}
+
+function addSource(
+  feed: BatchFeed,
+  state: PartitionState,
+  from: NonNullable<ReadOptions["from"]>,
+): void {
+  const { to, live } = feed.options;
+  const log = logOf(feed.store, feed.topic, state);
+  const endOffset = endOffsetOf(log, feed.options);
+  const startOffset = startOffsetOf(log, from);
+  feed.sources.push({
+    log,
+    cursor: logCursor(log, startOffset, feed.cursorOptions),
+    startOffset,
+    endOffset,
+    endTimestamp: live === true && to instanceof Date ? to.getTime() : Infinity,
+  });
+}
+
+/**
+ * The next batch that is there, of the present source or of one behind it.
+ *
+ * @param feed Moved behind the batch; its present source is the batch's.
+ * @returns The batch, or undefined if there is none yet.
+ */
+export function feedBatch(feed: BatchFeed): BatchView | undefined {
+  const { sources, options } = feed;
+  if (options.live === true) {
+    if (options.partition === undefined) addNewPartitions(feed);
+    // A partition that is always busy must not keep the others from being read.
+    feed.current = (feed.current + 1) % sources.length;
+  }
+  for (let tried = 0; tried < sources.length; tried++) {
+    const batch = sourceBatch(feed, sources[feed.current]!);
+    if (batch !== undefined) return batch;
+    feed.current = (feed.current + 1) % sources.length;
+  }
+  return undefined;
+}
+
+function addNewPartitions(feed: BatchFeed): void {
+  const { sources, topic } = feed;
+  for (const state of topic.partitions.slice(sources.length)) addSource(feed, state, "earliest");
+}
+
+function sourceBatch(feed: BatchFeed, source: Source): BatchView | undefined {
+  const { log, cursor } = source;
+  while (cursor.offset < source.endOffset) {
+    const endOffset = Math.min(source.endOffset, readableEnd(log));
+    // What was deleted is not given, even where its bytes are still there: seeking finds that out.
+    if (cursor.offset < log.startOffset) cursor.segment = undefined;
+    try {
+      const batch = nextBatch(cursor, endOffset);
+      if (batch !== undefined && batch.maxTimestamp >= source.endTimestamp) {
+        endAtTime(source, batch);
+      }
+      if (batch !== undefined && batch.baseOffset < source.endOffset) return batch;
+      // Compaction may have left no record up to the end: waiting for what is there already would never end.
+      if (cursor.offset < endOffset) cursor.offset = endOffset;
+      if (batch === undefined) return undefined;
+    } catch (error) {
+      tellGap(feed, log, error);
+    }
+  }
+  return undefined;
+}
+
+/** Ends a live reading before the first record of its last time. */
+function endAtTime(source: Source, batch: BatchView): void {
+  forEachRecord(batch, ({ offset, timestamp }) => {
+    const isOver = timestamp >= source.endTimestamp && offset >= source.startOffset;
+    if (isOver && offset < source.endOffset) source.endOffset = offset;
+  });
+}
+
+/**
+ * Tells about damage, or throws what is none or nobody wants to be told.
+ *
+ * @param feed What is read.
+ * @param log Where it is damaged.
+ * @param error What was found.
+ */
+export function tellGap({ options }: BatchFeed, log: Log, error: unknown): void {
+  if (options.onGap === undefined || !isOttlaError(error, "CORRUPT_MESSAGE")) throw error;
+  const { startOffset, endOffset } = error.details;
+  options.onGap({
+    ...log.source,
+    startOffset: Number(startOffset),
+    endOffset: Number(endOffset),
+    error,
+  });
+}
+
+/**
+ * Waits for something new in any source. It must be called in the turn in which nothing was found, or what comes in between is missed.
+ *
+ * @param feed What is read.
+ * @returns Resolves with true when it is worth another look, with false if nothing can come any more.
+ */
+export function feedWait(feed: BatchFeed): Promise<boolean> {
+  const { signal, live } = feed.options;
+  const waiting = feed.sources.filter(({ cursor, endOffset }) => cursor.offset < endOffset);
+  if (live !== true || waiting.length === 0) return Promise.resolve(false);
+  return new Promise((resolve) => {
+    // Whatever it is that comes, an end included: the next look finds it.
+    const wake = (): void => {
+      for (const { log } of waiting) log.watchers.delete(wake);
+      signal?.removeEventListener("abort", wake);
+      feed.wake = undefined;
+      resolve(true);
+    };
+    feed.wake = wake;
+    signal?.addEventListener("abort", wake, { once: true });
+    for (const { log } of waiting) log.watchers.add(wake);
+  });
+}
+
+function startOffsetOf(log: Log, from: NonNullable<ReadOptions["from"]>): number {
+  if (from === "earliest") return log.startOffset;
+  if (from === "latest") return readableEnd(log);
+  if (from instanceof Date) {
+    return findOffsetForTimestamp(log, from.getTime())?.offset ?? readableEnd(log);
+  }
+  return from;
+}
+
+function endOffsetOf(log: Log, options: ReadOptions): number {
+  const { to, live } = options;
+  const end = live === true ? Infinity : readableEnd(log);
+  if (to === undefined) return end;
+  if (to instanceof Date) {
+    return Math.min(end, findOffsetForTimestamp(log, to.getTime())?.offset ?? end);
+  }
+  return Math.min(end, to);
+}
