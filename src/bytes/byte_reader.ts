@@ -1,6 +1,7 @@
 /**
- * A cursor over bytes. Every function checks that the input holds what it is asked for and throws a `RangeError`
- * where it does not, so a reader never looks past its end. Numbers are big-endian, as everywhere in Kafka.
+ * A cursor over bytes. Every function checks that the input holds what it is asked for and throws a
+ * `RangeError` where it does not, so a reader never looks past its end. Numbers are big-endian, as
+ * everywhere in Kafka.
  */
 
 import { varintSizeMax, varlongSizeMax } from "./varint.ts";

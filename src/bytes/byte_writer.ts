@@ -1,4 +1,7 @@
-/** A buffer that grows while it is written. For small things that are written rarely; batches have their own. */
+/**
+ * A buffer that grows while it is written. For small things that are written rarely; batches have
+ * their own.
+ */
 
 import { setInt64 } from "./byte_reader.ts";
 import {

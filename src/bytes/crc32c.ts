@@ -1,9 +1,9 @@
 /**
  * CRC-32C (Castagnoli), the checksum of every batch.
  *
- * The native module of `@node-rs/crc32` uses the processor's own instruction (6 GB/s measured). Where it has no
- * build for the machine, `hash-wasm` does it in WebAssembly (2 GB/s), which must be compiled first: whoever may
- * be the first to need a checksum awaits `loadCrc32c`.
+ * The native module of `@node-rs/crc32` uses the processor's own instruction (6 GB/s measured).
+ * Where it has no build for the machine, `hash-wasm` does it in WebAssembly (2 GB/s), which must be
+ * compiled first: whoever may be the first to need a checksum awaits `loadCrc32c`.
  */
 
 import { createRequire } from "node:module";

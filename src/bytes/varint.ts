@@ -1,9 +1,10 @@
 /**
- * Variable-length integers as Kafka writes them: groups of seven bits, lowest first, the high bit set on all
- * but the last byte. Signed values are zigzagged first, so that small negative numbers stay short.
+ * Variable-length integers as Kafka writes them: groups of seven bits, lowest first, the high bit
+ * set on all but the last byte. Signed values are zigzagged first, so that small negative numbers
+ * stay short.
  *
- * Reading lives in `byte_reader.ts`, where the cursor is. Values beyond 32 bits are plain numbers and stay
- * exact up to `Number.MAX_SAFE_INTEGER`.
+ * Reading lives in `byte_reader.ts`, where the cursor is. Values beyond 32 bits are plain numbers
+ * and stay exact up to `Number.MAX_SAFE_INTEGER`.
  */
 
 /** The most bytes that a 32-bit value takes. */

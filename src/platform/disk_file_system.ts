@@ -1,8 +1,8 @@
 /**
  * Files on a disk, over `node:fs`, which Node, Deno and Bun all implement.
  *
- * On macOS durable means `F_FULLFSYNC`: libuv's `fsync` asks for it there, its `fdatasync` does too. Windows
- * cannot open folders for syncing; its file systems journal names by themselves.
+ * On macOS durable means `F_FULLFSYNC`: libuv's `fsync` asks for it there, its `fdatasync` does
+ * too. Windows cannot open folders for syncing; its file systems journal names by themselves.
  */
 
 import * as fs from "node:fs";

@@ -1,9 +1,10 @@
 /**
- * Keeps a bounded number of files open: ten thousand partitions under a limit of a thousand open files.
+ * Keeps a bounded number of files open: ten thousand partitions under a limit of a thousand open
+ * files.
  *
- * A pooled file is opened when its handle is asked for and may be closed whenever another one is; so a handle is
- * used at once or its file is pinned. Who goes first is decided by second chance: a file that was used since the
- * last look stays.
+ * A pooled file is opened when its handle is asked for and may be closed whenever another one is;
+ * so a handle is used at once or its file is pinned. Who goes first is decided by second chance: a
+ * file that was used since the last look stays.
  */
 
 import type { FileHandle, FileSystem } from "./file_system.ts";

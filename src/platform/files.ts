@@ -38,7 +38,8 @@ export function readFile(
 }
 
 /**
- * Replaces a file: written under the name with `.tmp` behind it, synced, renamed, and the folder synced.
+ * Replaces a file: written under the name with `.tmp` behind it, synced, renamed, and the folder
+ * synced.
  *
  * @param fs Where the file is.
  * @param path Its path.

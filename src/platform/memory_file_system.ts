@@ -1,8 +1,9 @@
 /**
  * Files in memory: what `openStore(":memory:")` stands on.
  *
- * A file is a list of pages that are made when first written, so a file that was extended with `truncate` costs
- * nothing until it is used, as a sparse file on a disk. Nothing here survives the process, so syncing is free.
+ * A file is a list of pages that are made when first written, so a file that was extended with
+ * `truncate` costs nothing until it is used, as a sparse file on a disk. Nothing here survives the
+ * process, so syncing is free.
  */
 
 import type { FileHandle, FileStatus, FileSystem, FolderEntry, OpenMode } from "./file_system.ts";

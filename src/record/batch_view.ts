@@ -37,7 +37,10 @@ export interface BatchView {
   readonly lastOffset: number;
   readonly recordCount: number;
   readonly attributes: number;
-  /** What the timestamps of its records count from, in milliseconds since the epoch; exact up to 2^53. */
+  /**
+   * What the timestamps of its records count from, in milliseconds since the epoch; exact up to
+   * 2^53.
+   */
   readonly baseTimestamp: number;
   /** In milliseconds since the epoch; -1 if it has none. */
   readonly maxTimestamp: number;
@@ -91,7 +94,8 @@ export function viewBatch(
   if (baseOffset < 0 || lastOffset < baseOffset || lastOffset >= Number.MAX_SAFE_INTEGER) {
     throw new OttlaError(
       "CORRUPT_MESSAGE",
-      `Cannot read a batch at position ${position}: it claims offsets ${baseOffset} to ${lastOffset}`,
+      `Cannot read a batch at position ${position}: it claims offsets ${baseOffset} to ` +
+        `${lastOffset}`,
       { details: { position, baseOffset, lastOffset } },
     );
   }
@@ -183,7 +187,9 @@ export function isControlBatch(batch: BatchView): boolean {
   return (batch.attributes & attribute.control) !== 0;
 }
 
-/** When the tombstones of a compacted batch may go, in milliseconds since the epoch, if that is set. */
+/**
+ * When the tombstones of a compacted batch may go, in milliseconds since the epoch, if that is set.
+ */
 export function deleteHorizonOf(batch: BatchView): number | undefined {
   return (batch.attributes & attribute.deleteHorizon) !== 0 ? batch.baseTimestamp : undefined;
 }

@@ -4,8 +4,7 @@
  */
 
 import { createRequire } from "node:module";
-import { join } from "node:path";
-import process from "node:process";
+import { resolve } from "node:path";
 import { OttlaError } from "../errors.ts";
 import { causeText } from "./codec_errors.ts";
 
@@ -22,7 +21,7 @@ export function requireCodecPackage(codec: string, packageName: string): unknown
     // A module that was loaded from a registry over https has no node_modules beside it: the
     // program's own folder is where its packages are then.
     const url = import.meta.url;
-    const base = url.startsWith("file:") ? url : join(process.cwd(), "package.json");
+    const base = url.startsWith("file:") ? url : resolve("package.json");
     return createRequire(base)(packageName);
   } catch (error) {
     throw new OttlaError(

@@ -1,8 +1,9 @@
 /**
  * The records of control batches: what ends a transaction (src/FORMAT.md, section 1.6).
  *
- * A control record's key is a version (int16) and a type (int16). The value of an end-of-transaction marker is a version
- * (int16) and the epoch of the coordinator (int32). The other types belong to the metadata log.
+ * A control record's key is a version (int16) and a type (int16). The value of an
+ * end-of-transaction marker is a version (int16) and the epoch of the coordinator (int32). The
+ * other types belong to the metadata log.
  */
 
 import { strict as assert } from "node:assert";
@@ -11,7 +12,10 @@ import type { BatchBuilder } from "./batch_builder.ts";
 import { appendRecord, finishBatch } from "./batch_builder.ts";
 import type { RecordView } from "./record_reader.ts";
 
-/** What a control record stands for, in Kafka's order; `unknown` is one that a newer Kafka may have written. */
+/**
+ * What a control record stands for, in Kafka's order; `unknown` is one that a newer Kafka may have
+ * written.
+ */
 export type ControlType =
   | "abort"
   | "commit"

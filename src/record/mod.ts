@@ -1,10 +1,10 @@
 /**
  * Record batches: encode and decode Kafka's record batch v2, without a store.
  *
- * For whoever has bytes of Kafka's or needs some: the records of a Produce request, of a Fetch response, of a `.log`
- * file. A builder writes records straight into the bytes of batches; a view looks at a batch where it lies and copies
- * nothing. What is read is believed only as far as its bytes go: whatever they are, the outcome is records or
- * an `OttlaError`.
+ * For whoever has bytes of Kafka's or needs some: the records of a Produce request, of a Fetch
+ * response, of a `.log` file. A builder writes records straight into the bytes of batches; a view
+ * looks at a batch where it lies and copies nothing. What is read is believed only as far as its
+ * bytes go: whatever they are, the outcome is records or an `OttlaError`.
  *
  * @example
  * ```ts

@@ -1,8 +1,9 @@
 /**
- * Reads the records of a batch: one after the other through a view that allocates nothing, or as objects.
+ * Reads the records of a batch: one after the other through a view that allocates nothing, or as
+ * objects.
  *
- * Every length is held against what is left before it is used; a batch that is not what its header says is
- * `CORRUPT_MESSAGE`, whatever its bytes are.
+ * Every length is held against what is left before it is used; a batch that is not what its header
+ * says is `CORRUPT_MESSAGE`, whatever its bytes are.
  */
 
 import { strict as assert } from "node:assert";
@@ -16,8 +17,8 @@ import { decompress } from "./compression.ts";
 import type { Header, LogRecord } from "./record.ts";
 
 /**
- * One record in the bytes of its batch. The same object serves all records of a batch: what is needed longer
- * than the call must be copied.
+ * One record in the bytes of its batch. The same object serves all records of a batch: what is
+ * needed longer than the call must be copied.
  */
 export interface RecordView {
   offset: number;
@@ -47,12 +48,14 @@ const noHeaders: readonly Header[] = Object.freeze([]);
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /**
- * Calls a function for every record of a batch, in order. For hot loops: nothing is allocated a record.
+ * Calls a function for every record of a batch, in order. For hot loops: nothing is allocated a
+ * record.
  *
  * @param batch The batch; its checksum is not verified here.
  * @param visit Gets the same view each time, with the next record in it.
  * @returns How many records there were.
- * @throws OttlaError `CORRUPT_MESSAGE` if the records are not what the header says, `CODEC_MISSING`.
+ * @throws OttlaError `CORRUPT_MESSAGE` if the records are not what the header says,
+ * `CODEC_MISSING`.
  */
 export function forEachRecord(batch: BatchView, visit: (record: RecordView) => void): number {
   const reader = recordsReader(batch);
@@ -73,7 +76,8 @@ export function forEachRecord(batch: BatchView, visit: (record: RecordView) => v
  *
  * @param batch The batch; its checksum is not verified here.
  * @returns The records. Their bytes are views of the batch: copy what must outlive its buffer.
- * @throws OttlaError `CORRUPT_MESSAGE` if the records are not what the header says, `CODEC_MISSING`.
+ * @throws OttlaError `CORRUPT_MESSAGE` if the records are not what the header says,
+ * `CODEC_MISSING`.
  */
 export function recordsOf(batch: BatchView): LogRecord[] {
   const records: LogRecord[] = [];
@@ -156,8 +160,9 @@ function recordView(bytes: Uint8Array): RecordView {
 }
 
 /**
- * Reads the record at the cursor into the view and moves the cursor behind it, if it is of the common form: no
- * field longer than two bytes, the timestamp that of the batch, no header, nothing wrong.
+ * Reads the record at the cursor into the view and moves the cursor behind it, if it is of the
+ * common form: no field longer than two bytes, the timestamp that of the batch, no header, nothing
+ * wrong.
  *
  * Measured at 100-byte values: 13 ns a record against 25 ns for `readAnyRecord`.
  *

@@ -1,6 +1,7 @@
 /**
- * Goes through the batches of a log file from a position on: for recovery, for rebuilding an index, for checks.
- * It believes nothing: it stops at the first thing that is not a batch, and says what that was.
+ * Goes through the batches of a log file from a position on: for recovery, for rebuilding an index,
+ * for checks. It believes nothing: it stops at the first thing that is not a batch, and says what
+ * that was.
  */
 
 import { getInt64 } from "../bytes/byte_reader.ts";
@@ -12,8 +13,8 @@ import type { BatchSource, BatchView } from "../record/batch_view.ts";
 import { hasValidChecksum, peekBatchSize, viewBatch } from "../record/batch_view.ts";
 
 /**
- * Why a scan ended: at the end of the range, at a batch cut short, at bytes that are no batch, at a wrong checksum,
- * or because the visitor did not want to go on.
+ * Why a scan ended: at the end of the range, at a batch cut short, at bytes that are no batch, at a
+ * wrong checksum, or because the visitor did not want to go on.
  */
 export type ScanEndReason = "end" | "incomplete" | "malformed" | "checksum" | "stopped";
 
@@ -45,8 +46,8 @@ const searchBytes = 1024 * 1024;
  * @param fs Where the file is.
  * @param file Its handle; it must stay open.
  * @param range What to scan.
- * @param visit Gets each batch, in a buffer that is used again for the next, and its position in the file;
- * returns false to stop before it.
+ * @param visit Gets each batch, in a buffer that is used again for the next, and its position in
+ * the file; returns false to stop before it.
  * @returns Where the scan ended.
  */
 export function scanBatches(

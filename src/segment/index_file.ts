@@ -1,8 +1,9 @@
 /**
- * The files of the two indexes of a segment: loaded with suspicion, saved as far as they have grown.
+ * The files of the two indexes of a segment: loaded with suspicion, saved as far as they have
+ * grown.
  *
- * While a segment is active its index files are preallocated with zeros behind their entries; once it is sealed
- * or cleanly closed they end with their last entry, as Kafka wants them.
+ * While a segment is active its index files are preallocated with zeros behind their entries; once
+ * it is sealed or cleanly closed they end with their last entry, as Kafka wants them.
  */
 
 import type { FileHandle } from "../platform/file_system.ts";
@@ -48,8 +49,8 @@ export function emptyIndexes(segment: Segment, segmentIndexBytes: number): Segme
  * @param segmentIndexBytes How large each file may become.
  * @param logBytes The size of the log file.
  * @param endOffset Entries from this offset on are not taken.
- * @returns The indexes, without entries where a file is missing or cannot be an index; and whether all of the time
- * index was entries.
+ * @returns The indexes, without entries where a file is missing or cannot be an index; and whether
+ * all of the time index was entries.
  */
 export function readIndexFiles(
   segment: Segment,
@@ -83,7 +84,8 @@ export function readIndexFiles(
  *
  * @param segment Whose indexes they are.
  * @param indexes Its indexes.
- * @param sizeBytes How large to leave the files: preallocated, or undefined to end them with their last entry.
+ * @param sizeBytes How large to leave the files: preallocated, or undefined to end them with their
+ * last entry.
  */
 export function saveIndexFiles(
   segment: Segment,
@@ -110,8 +112,8 @@ export function saveIndexFiles(
 }
 
 /**
- * Brings the index files of a sealed segment to disk. ottla could do without, but a broker believes the indexes of segments
- * below the recovery point.
+ * Brings the index files of a sealed segment to disk. ottla could do without, but a broker believes
+ * the indexes of segments below the recovery point.
  *
  * @param segment The segment.
  * @returns Resolves when they are on disk.

@@ -1,9 +1,9 @@
 /**
  * The sparse offset index of a segment, in memory: which batch to begin at to find an offset.
  *
- * An entry says: the batch at this position ends with this offset. So whatever has that offset or a later one
- * lies at that position or behind it. Look-ups touch no disk. The index only ever saves reading; it is never
- * evidence about the log.
+ * An entry says: the batch at this position ends with this offset. So whatever has that offset or a
+ * later one lies at that position or behind it. Look-ups touch no disk. The index only ever saves
+ * reading; it is never evidence about the log.
  *
  * On disk an entry is 8 bytes: the offset less the segment's base (int32) and the position (int32).
  */
@@ -139,8 +139,8 @@ export function encodeOffsetEntries(index: OffsetIndex, from = 0): Uint8Array {
 }
 
 /**
- * Reads the entries of a file behind those that an index has. Entries stop where they stop rising: what follows are the
- * zeros of a file that was preallocated.
+ * Reads the entries of a file behind those that an index has. Entries stop where they stop rising:
+ * what follows are the zeros of a file that was preallocated.
  *
  * @param index The index.
  * @param bytes The file, or a part of it that begins with an entry.

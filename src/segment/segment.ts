@@ -1,9 +1,9 @@
 /**
  * One segment: a file of batches, its offset index and its time index.
  *
- * The indexes live in memory and are loaded when first needed. Their files are preallocated while the segment is
- * active and hold what was there when the segment was last flushed, sealed or closed; what is missing in them is
- * found again in the log.
+ * The indexes live in memory and are loaded when first needed. Their files are preallocated while
+ * the segment is active and hold what was there when the segment was last flushed, sealed or
+ * closed; what is missing in them is found again in the log.
  */
 
 import type { BatchSource } from "../record/batch_view.ts";
@@ -206,8 +206,8 @@ export function sealIndexes(segment: Segment, indexes: SegmentIndexes): void {
 }
 
 /**
- * Cuts a segment so that it ends before a position. Its largest timestamp stays what it was: what is cut is a torn
- * end, not batches that were counted.
+ * Cuts a segment so that it ends before a position. Its largest timestamp stays what it was: what
+ * is cut is a torn end, not batches that were counted.
  *
  * @param segment The segment.
  * @param indexes Its indexes.

@@ -1,6 +1,7 @@
 /**
- * Tells damage from batches, where a checksum alone cannot: the first offset of a batch and its length are in no checksum, and
- * behind damage bytes may look like a batch that are the value of a record.
+ * Tells damage from batches, where a checksum alone cannot: the first offset of a batch and its
+ * length are in no checksum, and behind damage bytes may look like a batch that are the value of a
+ * record.
  */
 
 import { getInt64 } from "../bytes/byte_reader.ts";
@@ -20,8 +21,8 @@ export interface GoodBatch {
 const chainCountMax = 16;
 
 /**
- * Whether a batch ends before the one behind it begins. Where the offsets of a log leave no gaps, a first offset that is too large
- * shows by this, and one that is too small by the batch before.
+ * Whether a batch ends before the one behind it begins. Where the offsets of a log leave no gaps, a
+ * first offset that is too large shows by this, and one that is too small by the batch before.
  *
  * @param segment The segment.
  * @param file Its log file.
@@ -98,7 +99,10 @@ function findNeighbour(
   return neighbour;
 }
 
-/** Whether batches follow one another from a position to the end, or many of them: the value of a record does not look so. */
+/**
+ * Whether batches follow one another from a position to the end, or many of them: the value of a
+ * record does not look so.
+ */
 function isInChain(segment: Segment, file: FileHandle, position: number, end: number): boolean {
   const header = new Uint8Array(headerToMagicBytes);
   const view = new DataView(header.buffer);

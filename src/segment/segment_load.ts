@@ -1,7 +1,9 @@
 /**
- * Makes, opens and seals segments, and gives them their indexes: whatever turns files into a `Segment` and back.
+ * Makes, opens and seals segments, and gives them their indexes: whatever turns files into a
+ * `Segment` and back.
  *
- * What is taken from an index file is held against the log where it is used; an index that disagrees is made anew.
+ * What is taken from an index file is held against the log where it is used; an index that
+ * disagrees is made anew.
  */
 
 import { OttlaError } from "../errors.ts";
@@ -76,8 +78,8 @@ export function openSealedSegment(
  * @param baseOffset Its first offset.
  * @param config The topic's configuration.
  * @param now In milliseconds since the epoch.
- * @param trustedOffset Everything below it is known to be on disk; from there on checksums are verified. Infinity
- * after a clean shutdown.
+ * @param trustedOffset Everything below it is known to be on disk; from there on checksums are
+ * verified. Infinity after a clean shutdown.
  * @returns The segment with its indexes loaded, and what was found.
  * @throws OttlaError `STORE_INVALID` if the file is larger than a segment can be.
  */
@@ -145,8 +147,8 @@ export function sealSegment(segment: Segment, config: SegmentConfig): void {
 }
 
 /**
- * Where in a segment to begin looking for the first record that is not older than a timestamp. An index that says
- * something else than the log is rebuilt.
+ * Where in a segment to begin looking for the first record that is not older than a timestamp. An
+ * index that says something else than the log is rebuilt.
  *
  * @param segment The segment.
  * @param config The topic's configuration.
@@ -176,12 +178,15 @@ function checkLogSize(segment: Segment, logBytes: number): void {
   if (logBytes <= segmentBytesMax) return;
   throw new OttlaError(
     "STORE_INVALID",
-    `Cannot open ${segment.log.path}: it has ${logBytes} bytes, a segment has at most ${segmentBytesMax}`,
+    `Cannot open ${segment.log.path}: it has ${logBytes} bytes, a segment has at most ` +
+      `${segmentBytesMax}`,
     { details: { logBytes, segmentBytesMax } },
   );
 }
 
-/** Does something that walks through a sealed segment; its size and end stay what the folder says. */
+/**
+ * Does something that walks through a sealed segment; its size and end stay what the folder says.
+ */
 function keepingExtent<T>(segment: Segment, walk: (file: FileHandle, logBytes: number) => T): T {
   const { endOffset, sizeBytes } = segment;
   const file = pinFile(segment.pool, segment.log);

@@ -1,8 +1,9 @@
 /**
- * Walks through the log of a segment, notes every batch in the segment and its indexes, and so finds where it ends.
+ * Walks through the log of a segment, notes every batch in the segment and its indexes, and so
+ * finds where it ends.
  *
- * From position 0 that rebuilds an index, with checksums verified it is recovery, and from the last entry of a good
- * index it finds the end of a segment that was cleanly closed.
+ * From position 0 that rebuilds an index, with checksums verified it is recovery, and from the last
+ * entry of a good index it finds the end of a segment that was cleanly closed.
  */
 
 import { getInt64 } from "../bytes/byte_reader.ts";
@@ -35,26 +36,28 @@ export interface Gap {
 /** What a walk through a segment found. */
 export interface ScanResult {
   readonly gaps: Gap[];
-  /** Why the batches end where they end; anything but "end" means that bytes are left behind them. */
+  /**
+   * Why the batches end where they end; anything but "end" means that bytes are left behind them.
+   */
   readonly reason: ScanEndReason;
   /** How many bytes of the file it went through. */
   readonly scannedBytes: number;
 }
 
 /**
- * Takes the indexes from their files as far as these can be believed, and walks on from their last entry; from the
- * beginning where there is nothing to believe.
+ * Takes the indexes from their files as far as these can be believed, and walks on from their last
+ * entry; from the beginning where there is nothing to believe.
  *
- * An index is believed if the batches of its last entries are what these say. A segment that was cleanly closed has its
- * largest timestamp in its time index, so a larger one behind shows that the time index is short, and so do bytes
- * in its file that are no entries.
+ * An index is believed if the batches of its last entries are what these say. A segment that was
+ * cleanly closed has its largest timestamp in its time index, so a larger one behind shows that the
+ * time index is short, and so do bytes in its file that are no entries.
  *
  * @param segment Its indexes, size, end and timestamps are set.
  * @param file The handle of its log.
  * @param config The topic's configuration.
  * @param logBytes Where the log ends.
- * @param trustedOffset Only entries below it count, and from there on checksums are verified. Infinity: all is
- * trusted, and nothing verified.
+ * @param trustedOffset Only entries below it count, and from there on checksums are verified.
+ * Infinity: all is trusted, and nothing verified.
  * @returns What the walk found.
  */
 export function walkFromIndex(
@@ -185,8 +188,8 @@ export function readHeader(
 /**
  * Walks from where the segment ends, as it is known, to the end of its file, noting every batch.
  *
- * Where bytes are damaged the walk goes on at the next good batch, and the damage is a gap; where no good batch follows it
- * ends, and whoever called decides what to do with the rest.
+ * Where bytes are damaged the walk goes on at the next good batch, and the damage is a gap; where
+ * no good batch follows it ends, and whoever called decides what to do with the rest.
  */
 function scanInto(
   segment: Segment,

@@ -1,11 +1,12 @@
 /**
  * The sparse time index of a segment, in memory: from which offset on to look for a timestamp.
  *
- * An entry says: the largest timestamp so far was this one, and it first stood in a batch that ends with this
- * offset. So whatever has a larger timestamp has a larger offset. The last entry of a sealed segment is its
- * largest timestamp.
+ * An entry says: the largest timestamp so far was this one, and it first stood in a batch that ends
+ * with this offset. So whatever has a larger timestamp has a larger offset. The last entry of a
+ * sealed segment is its largest timestamp.
  *
- * On disk an entry is 12 bytes: the timestamp (int64) and the offset less the segment's base (int32).
+ * On disk an entry is 12 bytes: the timestamp (int64) and the offset less the segment's base
+ * (int32).
  */
 
 import { getInt64, setInt64 } from "../bytes/byte_reader.ts";
@@ -163,7 +164,8 @@ export function decodeTimeEntries(
     const offset = index.baseOffset + view.getInt32(at + 8);
     const last = lastTimeEntry(index);
     const rises = timestamp > last.timestamp && offset >= last.offset;
-    // The zeros behind the entries of a preallocated file would pass as a first entry of the year 1970.
+    // The zeros behind the entries of a preallocated file would pass as a first entry of the year
+    // 1970.
     const isZeros = timestamp === 0 && offset === index.baseOffset && index.count === 0;
     if (!rises || isZeros || offset >= endOffset || index.count >= index.entriesMax) return false;
     maybeAppendTimeEntry(index, timestamp, offset, true);

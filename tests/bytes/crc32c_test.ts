@@ -1,3 +1,5 @@
+/** CRC-32C: the check value of the standard, and the native and the WebAssembly form against each other. */
+
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";

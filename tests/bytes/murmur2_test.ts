@@ -1,3 +1,5 @@
+/** Murmur2: the vectors of Kafka's own tests. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { absoluteOf, murmur2, toPositive } from "../../src/bytes/murmur2.ts";

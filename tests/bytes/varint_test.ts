@@ -1,3 +1,5 @@
+/** Variable-length integers: the vectors at the edges of each length, and round trips. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

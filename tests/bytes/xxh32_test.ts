@@ -1,3 +1,5 @@
+/** XXH32: published vectors. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

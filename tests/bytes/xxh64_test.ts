@@ -1,3 +1,5 @@
+/** XXH64: published vectors, and the partitions that keys come to. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

@@ -1,7 +1,7 @@
 /** The command line as a whole: help, version, exit codes, and `ottla` as a program of its own. */
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
@@ -10,23 +10,29 @@ import { test } from "node:test";
 import { version } from "../../src/cli/version.ts";
 import { inFolder, linesOf, runCommand } from "./command_run.ts";
 
+const processMsMax = 60_000;
 const names = ["topics", "produce", "consume", "dump", "check", "demo"];
 
-/** Runs the program on the runtime that runs this test. */
-function runProgram(
-  args: readonly string[],
-  input = "",
-): { status: number | null; stdout: string; stderr: string } {
+/** How the program is started on the runtime that runs this test. */
+function programCommand(): string[] {
   // Compiled, this file lies beside the compiled program; otherwise beside its source.
   const ending = import.meta.url.endsWith(".js") ? "js" : "ts";
   const program = fileURLToPath(new URL(`../../src/cli/main.${ending}`, import.meta.url));
   const isDeno = "deno" in process.versions;
-  const runtimeArgs = isDeno ? ["run", "-A", "--quiet", "--no-check"] : [];
-  const { status, stdout, stderr } = spawnSync(
-    process.execPath,
-    [...runtimeArgs, program, ...args],
-    { input, encoding: "utf8", timeout: 60_000 },
-  );
+  return [process.execPath, ...(isDeno ? ["run", "-A", "--quiet", "--no-check"] : []), program];
+}
+
+/** Runs the program to its end. */
+function runProgram(
+  args: readonly string[],
+  input = "",
+): { status: number | null; stdout: string; stderr: string } {
+  const [runtime = "", ...runtimeArgs] = programCommand();
+  const { status, stdout, stderr } = spawnSync(runtime, [...runtimeArgs, ...args], {
+    input,
+    encoding: "utf8",
+    timeout: processMsMax,
+  });
   return { status, stdout, stderr };
 }
 
@@ -148,18 +154,37 @@ test("as a program: a reader who has seen enough is no error", async () => {
     const store = join(folder, "store");
     const lines = Array.from({ length: 50_000 }, (_, index) => `line ${index} ${"x".repeat(40)}\n`);
     runProgram(["produce", store, "events", "--create", "--ack", "os"], lines.join(""));
-    const ending = import.meta.url.endsWith(".js") ? "js" : "ts";
-    const program = fileURLToPath(new URL(`../../src/cli/main.${ending}`, import.meta.url));
-    const runtime = "deno" in process.versions
-      ? `"${process.execPath}" run -A -q --no-check`
-      : `"${process.execPath}"`;
-    const shell = `${runtime} "${program}" consume "${store}" events; echo $? >&2`;
+    const command = [...programCommand(), "consume", store, "events"].map((part) => `'${part}'`);
+    const shell = `${command.join(" ")}; echo $? >&2`;
     const { stdout, stderr } = spawnSync("/bin/sh", ["-c", `(${shell}) | head -n 2`], {
       encoding: "utf8",
-      timeout: 60_000,
+      timeout: processMsMax,
     });
     assert.deepEqual(linesOf(stdout).map((line) => line.slice(0, 7)), ["line 0 ", "line 1 "]);
     assert.equal(stderr, "0\n");
     return Promise.resolve();
+  });
+});
+
+test("as a program: Ctrl+C ends consume --follow cleanly", async () => {
+  if (process.platform === "win32") return;
+  await inFolder(async (folder) => {
+    const store = join(folder, "store");
+    runProgram(["produce", store, "events", "--create"], "one\n");
+    const [runtime = "", ...runtimeArgs] = programCommand();
+    const args = [...runtimeArgs, "consume", store, "events", "--follow"];
+    const child = spawn(runtime, args, {
+      stdio: ["ignore", "pipe", "pipe"],
+      timeout: processMsMax,
+    });
+    let [output, errors] = ["", ""];
+    child.stderr.on("data", (chunk: Uint8Array) => errors += new TextDecoder().decode(chunk));
+    child.stdout.on("data", (chunk: Uint8Array) => {
+      output += new TextDecoder().decode(chunk);
+      // Not child.kill(): after that Deno takes the signal for the end, whatever the exit code is.
+      process.kill(child.pid!, "SIGINT");
+    });
+    const code = await new Promise((resolve) => child.once("close", resolve));
+    assert.deepEqual([code, output, errors], [0, "one\n", ""]);
   });
 });

@@ -70,6 +70,8 @@ describe("damage", () => {
     it(`in any one byte hides one batch and nothing else${nested ? ", whatever its values are" : ""}`, () => {
       const { fs, log } = damagedLog(nested);
       const ranges = batchRanges(log);
+      const segment = log.segments[0]!;
+      const { indexes } = segment;
       const whole = readLog(log).records;
       assert.deepEqual(whole.map((record) => record.offset), rangeOf(0, 10));
       for (let position = 0; position < ranges.at(-1)!.endPosition; position++) {
@@ -78,6 +80,8 @@ describe("damage", () => {
         for (const mask of [0x01, 0x80, 0xff]) {
           flipByte(fs, segmentPath(0), position, mask);
           for (const offset of [0, start, end - 1, end, 9]) {
+            // A look-up that meets the damage may have made the indexes anew.
+            segment.indexes = indexes;
             const { records, lost } = readLog(log, offset);
             const what = `byte ${position} ^ ${mask}, from ${offset}`;
             const isWhole = records.length === 10 - offset;
@@ -123,6 +127,20 @@ describe("damage", () => {
       records.map((record) => record.offset),
       rangeOf(0, 21).filter((offset) => !lostOffsets.includes(offset)),
     );
+  });
+
+  it("on both sides of a batch does not hide it", () => {
+    const fs = memoryFileSystem();
+    const { log } = openTestLog(fs);
+    appendNumbered(log, 6);
+    flipByte(fs, segmentPath(0), numberedBatchBytes + 65);
+    flipByte(fs, segmentPath(0), 3 * numberedBatchBytes + 9);
+    const { records, lost } = readLog(log);
+    assert.deepEqual(records.map((record) => record.offset), [0, 2, 4, 5]);
+    assert.deepEqual(lost, [
+      { startOffset: 1, endOffset: 2 },
+      { startOffset: 3, endOffset: 4 },
+    ]);
   });
 
   it("of the end of a file that became shorter ends with the segment", () => {

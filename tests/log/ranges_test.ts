@@ -20,7 +20,6 @@ import {
   appendValues,
   filesOf,
   flipByte,
-  logFolder,
   numberedBatchBytes,
   numberedValues,
   openTestLog,
@@ -184,18 +183,14 @@ describe("ranges", () => {
   });
 
   it("that cannot be pinned in full are not pinned at all", () => {
-    const disk = faultyDisk();
-    const { log } = openTestLog(disk.fs, { config, openMax: 1 });
-    appendNumbered(log, 14);
-    for (const segment of log.segments) assert.equal(segment.log.pins, 0);
-    failNext(disk, {
-      operation: "open",
-      code: "EMFILE",
-      after: 3,
-      path: logFolder,
-      times: Infinity,
-    });
-    assert.throws(() => pinSlices(log, 0, 14, Infinity), /EMFILE/);
-    for (const segment of log.segments) assert.equal(segment.log.pins, 0);
+    for (let after = 0; after < 6; after++) {
+      const disk = faultyDisk();
+      const { log } = openTestLog(disk.fs, { config, openMax: 1 });
+      appendNumbered(log, 14);
+      assert.equal(log.segments.length, 3);
+      failNext(disk, { operation: "open", code: "EMFILE", after, path: ".log" });
+      assert.throws(() => pinSlices(log, 0, 14, Infinity), /EMFILE/);
+      assert.deepEqual(log.segments.map((segment) => segment.log.pins), [0, 0, 0]);
+    }
   });
 });

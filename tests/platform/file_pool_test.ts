@@ -1,3 +1,5 @@
+/** The pool of open files: never more than its limit, and never a pinned one closed. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {

@@ -1,3 +1,5 @@
+/** The file systems: the same behaviour on disk and in memory. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

@@ -1,3 +1,5 @@
+/** Looking at batches: the fields of a header, and what is no batch. */
+
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";

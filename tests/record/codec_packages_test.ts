@@ -1,3 +1,5 @@
+/** Codecs that are packages: found where they are installed, and named where they are not. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isOttlaError } from "../../src/errors.ts";

@@ -1,3 +1,5 @@
+/** Compression: every codec both ways, levels, limits, and corrupt input. */
+
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";

@@ -1,3 +1,5 @@
+/** Golden batches: bytes of the format's examples and of Kafka itself. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { loadCrc32c } from "../../src/bytes/crc32c.ts";

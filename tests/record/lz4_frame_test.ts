@@ -1,3 +1,5 @@
+/** LZ4 frames: what is written is what Kafka reads, and the other way round. */
+
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";

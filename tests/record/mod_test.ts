@@ -1,3 +1,5 @@
+/** The published entry `ottla/record`. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as record from "../../src/record/mod.ts";

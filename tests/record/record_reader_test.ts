@@ -1,3 +1,5 @@
+/** Reading the records of a batch, by the short way and by the careful one. */
+
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";

@@ -1,3 +1,5 @@
+/** The framing that Kafka puts around Snappy blocks. */
+
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";

@@ -1,3 +1,5 @@
+/** Zstandard frames: walked before they are decompressed. */
+
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";

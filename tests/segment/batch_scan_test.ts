@@ -1,3 +1,5 @@
+/** Scanning a log file: where and why a scan ends, and finding the next good batch. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

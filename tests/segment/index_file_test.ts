@@ -1,3 +1,5 @@
+/** Index files: saved, preallocated, trimmed, and read with suspicion. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { loadCrc32c } from "../../src/bytes/crc32c.ts";

@@ -1,3 +1,5 @@
+/** The names of the files of a segment. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

@@ -1,3 +1,5 @@
+/** One segment: appending, indexing, rolling, cutting. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { loadCrc32c } from "../../src/bytes/crc32c.ts";

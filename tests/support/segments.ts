@@ -1,7 +1,8 @@
 /** Segments for tests. */
 
 import { getInt64 } from "../../src/bytes/byte_reader.ts";
-import { filePool } from "../../src/platform/file_pool.ts";
+import assert from "node:assert/strict";
+import { closePooledFile, filePool } from "../../src/platform/file_pool.ts";
 import { joinPath, readFile } from "../../src/platform/files.ts";
 import type { FileSystem } from "../../src/platform/file_system.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
@@ -11,7 +12,13 @@ import type { Segment, SegmentConfig, SegmentPlace } from "../../src/segment/seg
 import { appendToSegment } from "../../src/segment/segment.ts";
 import { segmentFileName } from "../../src/segment/segment_file_name.ts";
 import type { SegmentFileKind } from "../../src/segment/segment_file_name.ts";
-import { indexesOf } from "../../src/segment/segment_load.ts";
+import {
+  createSegment,
+  indexesOf,
+  offsetForTimestamp,
+  positionForOffset,
+  sealSegment,
+} from "../../src/segment/segment_load.ts";
 import { buildBatch, someTime } from "./batches.ts";
 
 /** Small enough that a few batches fill an index. */
@@ -140,4 +147,59 @@ export function batchesOfLog(log: Uint8Array): FoundBatch[] {
     lastOffset: batch.lastOffset,
     maxTimestamp: getInt64(batch.view, batch.position + field.maxTimestamp),
   }));
+}
+
+/**
+ * Writes a segment and seals it, as a log that is closed does.
+ *
+ * @param place Where.
+ * @param plans Its batches.
+ * @param config Its configuration.
+ * @returns Its first offset, what a plain walk finds in it, and the offset behind it.
+ */
+export function writeSealed(
+  place: SegmentPlace,
+  plans: readonly BatchPlan[],
+  config: SegmentConfig = smallConfig,
+): { baseOffset: number; found: FoundBatch[]; endOffset: number } {
+  const baseOffset = plans[0]!.baseOffset;
+  const segment = createSegment(place, baseOffset, config, someTime);
+  for (const plan of plans) appendTo(segment, config, planBatch(plan));
+  sealSegment(segment, config);
+  closePooledFile(place.pool, segment.log);
+  const found = batchesOfLog(segmentFile(segment, "log")!);
+  return { baseOffset, found, endOffset: found.at(-1)!.lastOffset + 1 };
+}
+
+/**
+ * Holds every look-up against a plain walk through the log.
+ *
+ * @param segment The segment.
+ * @param found What the walk found.
+ * @param config The segment's configuration.
+ */
+export function checkLookUps(
+  segment: Segment,
+  found: readonly FoundBatch[],
+  config: SegmentConfig = smallConfig,
+): void {
+  const positions = new Set(found.map(({ position }) => position));
+  const last = found.at(-1)!;
+  for (let offset = segment.baseOffset; offset <= last.lastOffset + 1; offset++) {
+    const position = positionForOffset(segment, config, offset);
+    const wanted = found.find((batch) => batch.lastOffset >= offset);
+    assert.ok(positions.has(position), `a batch begins at ${position}`);
+    assert.ok(position <= (wanted ?? last).position, `${position} is not behind offset ${offset}`);
+  }
+  const timestamps = [0, ...found.flatMap((batch) => [batch.maxTimestamp, batch.maxTimestamp + 1])];
+  for (const timestamp of timestamps) {
+    const offset = offsetForTimestamp(segment, config, timestamp);
+    const wanted = found.find((batch) => batch.maxTimestamp >= timestamp) ?? last;
+    assert.ok(offset <= wanted.lastOffset, `${offset} is not behind timestamp ${timestamp}`);
+  }
+  const maxTimestamp = Math.max(...found.map((batch) => batch.maxTimestamp));
+  assert.equal(segment.maxTimestamp, maxTimestamp);
+  const first = found.find((batch) => batch.maxTimestamp === maxTimestamp)!;
+  assert.equal(segment.offsetOfMaxTimestamp, first.lastOffset);
+  assert.equal(segment.endOffset, last.lastOffset + 1);
 }
