@@ -60,7 +60,7 @@ export async function* lineGroups(
       yield group;
       [group, groupBytes] = [[], 0];
     }
-    if (start < result.value.length) rest.push(result.value.slice(start));
+    if (start < result.value.length) rest.push(result.value.subarray(start));
     checkLineSize(rest);
   }
   if (rest.length > 0) group.push(joinLine(rest, new Uint8Array(0)));
@@ -93,16 +93,20 @@ function whenAborted(signal: AbortSignal): Promise<"aborted"> {
   });
 }
 
-/** A copy: chunks lie in buffers that the runtime may use again. */
+/** A line within one chunk is a view of it, as a stream gives its chunks away. */
 function joinLine(parts: readonly Uint8Array[], last: Uint8Array): Uint8Array {
-  const sizeBytes = parts.reduce((sum, part) => sum + part.length, last.length);
-  const line = new Uint8Array(sizeBytes);
+  const line = parts.length === 0 ? last : concat([...parts, last]);
+  return line.at(-1) === carriageReturn ? line.subarray(0, -1) : line;
+}
+
+function concat(parts: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let position = 0;
-  for (const part of [...parts, last]) {
-    line.set(part, position);
+  for (const part of parts) {
+    bytes.set(part, position);
     position += part.length;
   }
-  return line.at(-1) === carriageReturn ? line.subarray(0, -1) : line;
+  return bytes;
 }
 
 function checkLineSize(parts: readonly Uint8Array[]): void {

@@ -9,8 +9,8 @@ import { textOf } from "./content_json.ts";
 export interface LineFormat {
   /** The key of all records. */
   readonly key: string | undefined;
-  /** What stands between a key and a value. */
-  readonly keySeparator: string | undefined;
+  /** What stands between a key and a value: bytes, not none. */
+  readonly keySeparator: Uint8Array | undefined;
   /** The field of a JSON object that is the key; the whole line is the value. */
   readonly keyField: string | undefined;
   /** A value that is this text is null. */
@@ -39,12 +39,13 @@ export function lineRecord(line: Uint8Array, number: number, format: LineFormat)
     return { key, value: valueOf(line, nullMarker) };
   }
   const bytes = Buffer.from(line.buffer, line.byteOffset, line.byteLength);
-  const separator = Buffer.from(keySeparator);
-  const end = bytes.indexOf(separator);
-  if (end < 0) throw badLine(number, `it has no key separator ${JSON.stringify(keySeparator)}`);
+  const end = bytes.indexOf(keySeparator);
+  if (end < 0) {
+    throw badLine(number, `it has no key separator ${JSON.stringify(textOf(keySeparator))}`);
+  }
   return {
     key: line.subarray(0, end),
-    value: valueOf(line.subarray(end + separator.length), nullMarker),
+    value: valueOf(line.subarray(end + keySeparator.length), nullMarker),
   };
 }
 

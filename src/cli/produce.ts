@@ -1,8 +1,8 @@
 /** `ottla produce`: appends the lines of a file or of standard input to a topic. */
 
+import { accessSync, createReadStream } from "node:fs";
 import { appendBatch } from "../client/append.ts";
 import type { AppendRecord, BatchMetadata } from "../client/append.ts";
-import { createReadStream } from "node:fs";
 import type { Ack } from "../log/log.ts";
 import { createTopic } from "../store/topics.ts";
 import type { Command } from "./command.ts";
@@ -65,6 +65,7 @@ const lingerMs = 20;
 /** How many appends wait for the disk at once; they share their flushes. */
 const appendsMax = 8;
 const progressMs = 200;
+const inputReadBytes = 1024 * 1024;
 
 /** What has been appended so far. */
 interface Produced {
@@ -85,7 +86,7 @@ async function runProduce(args: readonly string[], io: CliIo): Promise<number> {
   const partition = parseInteger("--partition", values.partition, 0, 2 ** 31 - 1);
   const ack = parseWord("--ack", values.ack, ["disk", "os", "memory"]) ?? "disk";
   const linesMax = parseInteger("--batch", values.batch, 1, batchRecordsMax) ?? 1000;
-  const input = file === undefined || file === "-" ? io.stdin : createReadStream(file);
+  const input = file === undefined || file === "-" ? io.stdin : fileInput(file);
   const produced: Produced = {
     recordCount: 0,
     sizeBytes: 0,
@@ -111,6 +112,15 @@ async function runProduce(args: readonly string[], io: CliIo): Promise<number> {
   return exitCode.fine;
 }
 
+/** The bytes of a file, which is opened when they are first wanted; that it is there is made sure at once. */
+function fileInput(path: string): AsyncIterable<Uint8Array> {
+  accessSync(path);
+  return {
+    [Symbol.asyncIterator]: () =>
+      createReadStream(path, { highWaterMark: inputReadBytes })[Symbol.asyncIterator](),
+  };
+}
+
 /** Appends group by group, a few of them waiting for the disk together. */
 async function produceGroups(
   groups: AsyncIterable<Uint8Array[]>,
@@ -123,10 +133,10 @@ async function produceGroups(
   const waiting: Promise<void>[] = [];
   let lineCount = 0;
   for await (const lines of groups) {
-    const records = lines.map((line, index): AppendRecord => ({
-      ...lineRecord(line, lineCount + index + 1, format),
-      partition,
-    }));
+    const records = lines.map((line, index): AppendRecord => {
+      const { key, value } = lineRecord(line, lineCount + index + 1, format);
+      return { key, value, partition };
+    });
     lineCount += lines.length;
     const sizeBytes = lines.reduce((sum, line) => sum + line.length, 0);
     const appended = write(records).then((batches) => {
@@ -203,5 +213,10 @@ function lineFormat(
     throw usageError("Only one of --key, --key-separator and --key-field can be given");
   }
   if (keySeparator === "") throw usageError("--key-separator takes a text that is not empty");
-  return { key, keySeparator, keyField, nullMarker: values["null-marker"] };
+  return {
+    key,
+    keySeparator: keySeparator === undefined ? undefined : new TextEncoder().encode(keySeparator),
+    keyField,
+    nullMarker: values["null-marker"],
+  };
 }

@@ -110,13 +110,10 @@ export function attempt<T>(
   try {
     return check();
   } catch (error) {
-    const isOfDisk = error instanceof Error && "code" in error;
-    if (!isOttlaError(error) && !isOfDisk) throw error;
-    addProblem(list, {
-      severity: isOttlaError(error) ? severity : "error",
-      path,
-      message: error.message,
-    });
+    // Files that are damaged, cannot be read, or are too large; anything else is a fault of our own.
+    const isOfDisk = error instanceof Error && "syscall" in error;
+    if (!isOttlaError(error) && !isOfDisk && !(error instanceof RangeError)) throw error;
+    addProblem(list, { severity, path, message: error.message });
     return undefined;
   }
 }

@@ -16,7 +16,7 @@ import {
   partitionLeaderEpochOf,
   producerIdOf,
 } from "../record/batch_view.ts";
-import { forEachRecord } from "../record/record_reader.ts";
+import { forEachRecord, valueOf } from "../record/record_reader.ts";
 import { findNextBatch, scanBatches } from "../segment/batch_scan.ts";
 import type { ScanEnd } from "../segment/batch_scan.ts";
 import { checkIndexesAt, finishIndexes, indexCheck } from "./check_indexes.ts";
@@ -25,7 +25,6 @@ import { addProblem } from "./check_report.ts";
 import { findContentEnd } from "./check_zeros.ts";
 import type { SegmentFile } from "./folder_view.ts";
 import { decodeMetadataRecord } from "./metadata_records.ts";
-import { valueOf } from "../record/record_reader.ts";
 
 /** What is known of a partition from elsewhere. */
 export interface PartitionRules {
@@ -133,10 +132,7 @@ function checkSegmentStart(check: SegmentCheck): void {
 function checkBatch(check: SegmentCheck, batch: BatchView, position: number): void {
   const { segment, next, rules, progress } = check;
   const { baseOffset, lastOffset } = batch;
-  const expected = Math.max(progress.endOffset ?? segment.baseOffset, segment.baseOffset);
-  const wanted = progress.batches === 0 && progress.endOffset === undefined
-    ? segment.baseOffset
-    : expected;
+  const wanted = Math.max(progress.endOffset ?? 0, segment.baseOffset);
   if (baseOffset < wanted) {
     report(check, "error", position, `Offset ${baseOffset} comes behind offset ${wanted - 1}`);
   } else if (baseOffset > wanted && !rules.isCompacted) {
@@ -229,7 +225,7 @@ function checkDamage(
 ): number {
   const { segment, next, progress, rules } = check;
   const { position } = scan;
-  const expected = progress.endOffset ?? segment.baseOffset;
+  const expected = Math.max(progress.endOffset ?? 0, segment.baseOffset);
   const good = findNextBatch(fs, file, { start: position, end, verify: true }, expected);
   const nextOffset = good?.baseOffset ?? next?.baseOffset;
   const found = foundInstead(scan);

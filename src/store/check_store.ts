@@ -134,6 +134,15 @@ function beginCheck(fs: FileSystem, folder: string): StoreCheck {
     () => readMetadata(fs, joinPath(folder, metadataName), syncedOffset),
   );
   attempt(list, "error", "ottla.partitioners", () => readPartitioners(fs, folder));
+  const { ours, isKafkaClean } = marks;
+  // A mark of ours counts only if no broker has been there since.
+  const isOurs = ours !== undefined && ours.metadataEndOffset === metadata?.endOffset &&
+    ours.metadataBytes === metadata.logBytes;
+  const isClean = isOurs || (ours === undefined && isKafkaClean);
+  if (!isClean && holder === undefined) {
+    const message = "The store was not closed; the next opening recovers it";
+    addProblem(list, { severity: "note", path: "", message });
+  }
   const checkpoints = new Map(
     checkpointNames.map((name) => [name, checkpointOffsets(fs, folder, name, list)]),
   );
@@ -142,7 +151,7 @@ function beginCheck(fs: FileSystem, folder: string): StoreCheck {
     folder,
     list,
     isOpen: holder !== undefined,
-    isClean: marks.ours !== undefined || marks.isKafkaClean,
+    isClean,
     nodeId: meta?.nodeId ?? 0,
     image: metadata?.image,
     checkpoints,

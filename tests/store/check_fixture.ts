@@ -13,7 +13,9 @@ import { someTime } from "../support/batches.ts";
 import { resizeFile, writeBytes } from "../support/log_fixture.ts";
 import { crashStore, openTestStore, storeFolder } from "../support/store_fixture.ts";
 
+/** Folders that Kafka wrote. */
 export const fixtures = "tests/fixtures/kafka_4_1_1";
+/** How many records the topic has. */
 export const recordCount = 60;
 /** The first segment of the topic, its log and its offset index. */
 export const firstLog = "orders-0/00000000000000000000.log";
@@ -35,21 +37,26 @@ export async function filledStore(ending: "closed" | "crashed" = "closed"): Prom
   return fs;
 }
 
+/** Checks the store of a test. */
 export function check(fs: FileSystem): Promise<CheckReport> {
   return checkStore(storeFolder, { fileSystem: fs });
 }
 
+/** The problems of the store and of all partitions. */
 export function allProblems({ problems, partitions }: CheckReport): CheckProblem[] {
   return [...problems, ...partitions.flatMap((partition) => partition.problems)];
 }
 
+/** The path of a file of the store. */
 export const at = (path: string): string => joinPath(storeFolder, path);
 
+/** The logs of the topic, in order. */
 export function logNames(fs: FileSystem): string[] {
   const names = fs.list(at("orders-0")).map(({ name }) => name);
   return names.filter((name) => name.endsWith(".log")).sort().map((name) => `orders-0/${name}`);
 }
 
+/** The batches of a log, which is whole. */
 export function batchesOf(fs: FileSystem, path: string): BatchView[] {
   return [...batchesIn(readFile(fs, at(path))!)];
 }

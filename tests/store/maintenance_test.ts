@@ -179,7 +179,7 @@ test("recovery points are recorded in the background, so that a crash costs only
   passTime(clock, 60_000);
   crashStore(untouched, fs);
   await withStore((again) => {
-    assert.equal(internalsOf(again).recovery.scannedBytes, 0);
+    assert.ok(internalsOf(again).recovery.scannedBytes < 5000);
     return Promise.resolve();
   }, { fileSystem: fs, clock });
 });
