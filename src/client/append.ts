@@ -104,7 +104,7 @@ const noOptions: AppendOptions = {};
 export async function append<K = Content, V = Content>(
   store: Store,
   topic: string | Topic<K, V>,
-  record: AppendRecord<K, V>,
+  record: AppendRecord<NoInfer<K>, NoInfer<V>>,
   options: AppendOptions = noOptions,
 ): Promise<RecordMetadata> {
   const internals = openInternals(store);
@@ -139,7 +139,7 @@ export async function append<K = Content, V = Content>(
 export async function appendBatch<K = Content, V = Content>(
   store: Store,
   topic: string | Topic<K, V>,
-  records: Iterable<AppendRecord<K, V>>,
+  records: Iterable<AppendRecord<NoInfer<K>, NoInfer<V>>>,
   options: AppendOptions = noOptions,
 ): Promise<BatchMetadata[]> {
   const internals = openInternals(store);

@@ -14,6 +14,7 @@ export interface Serde<T> {
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
+const exactDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Bytes as they are. */
 export const bytes: Serde<Uint8Array> = {
@@ -26,7 +27,8 @@ export const bytes: Serde<Uint8Array> = {
 export const utf8: Serde<string> = {
   name: "utf8",
   serialize: (value) => encoder.encode(value),
-  deserialize: (stored) => decoder.decode(stored),
+  // A byte order mark is a character of the text like any other.
+  deserialize: (stored) => exactDecoder.decode(stored),
 };
 
 /**

@@ -1,5 +1,6 @@
 /** Sockets and streams that take bytes: Node's `Writable`, of which `net.Socket` is one, and the web's `WritableStream`. */
 
+import { Socket } from "node:net";
 import type { Writable } from "node:stream";
 
 /** Takes bytes, one piece after the other. */
@@ -31,6 +32,8 @@ function isWritable(socket: unknown): socket is Writable {
 
 function writableSink(socket: Writable, signal: AbortSignal | undefined): ByteSink {
   const stop = stopper(signal);
+  // Other streams than sockets may keep the very bytes after they have said that they are written: a `PassThrough` hands them on.
+  const isSocket = socket instanceof Socket;
   let hasFailed = false;
   const onError = (error: unknown): void => {
     hasFailed = true;
@@ -44,7 +47,10 @@ function writableSink(socket: Writable, signal: AbortSignal | undefined): ByteSi
       if (socket.destroyed || socket.writableEnded) onClose();
       return stop.orAfter((resolve) => {
         // The callback comes when the bytes have left the buffer, which is what backpressure needs.
-        socket.write(bytes, (error) => error ? onError(error) : resolve());
+        socket.write(
+          isSocket ? bytes : bytes.slice(),
+          (error) => error ? onError(error) : resolve(),
+        );
       });
     },
     release() {

@@ -6,6 +6,7 @@
  */
 
 import * as fs from "node:fs";
+import { syncDiskFile } from "./disk_sync.ts";
 import type { FileHandle, FileStatus, FileSystem, FolderEntry, OpenMode } from "./file_system.ts";
 import { hasErrorCode } from "./file_system.ts";
 
@@ -30,7 +31,7 @@ export function diskFileSystem(): FileSystem {
     write: diskWrite,
     sizeOf: (file) => fs.fstatSync(file).size,
     truncate: (file, sizeBytes) => fs.ftruncateSync(file, sizeBytes),
-    syncData: diskSyncData,
+    syncData: syncDiskFile,
     syncDataNow: (file) => fs.fdatasyncSync(file),
     close: (file) => fs.closeSync(file),
     rename: (source, target) => fs.renameSync(source, target),
@@ -73,12 +74,6 @@ function diskWrite(file: FileHandle, source: Uint8Array, position: number): void
   while (count < source.length) {
     count += fs.writeSync(file, source, count, source.length - count, position + count);
   }
-}
-
-function diskSyncData(file: FileHandle): Promise<void> {
-  return new Promise((resolve, reject) => {
-    fs.fdatasync(file, (error) => error ? reject(error) : resolve());
-  });
 }
 
 function diskList(folder: string): FolderEntry[] {

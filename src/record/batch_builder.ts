@@ -55,11 +55,6 @@ export interface BatchOptions {
   readonly baseSequence?: number | undefined;
 }
 
-/**
- * Up to this length a loop copies bytes faster than `set` (Node 24: 8 bytes in 13 ns against 15; 12
- * bytes in 16 against 15).
- */
-const loopCopyBytesMax = 8;
 /** The length that stands for null, -1, as a varint. */
 const nullLength = 1;
 const capacityBytesMax = 2 ** 31 - 1;
@@ -127,38 +122,54 @@ export function appendRecord(
   const keySize = keyBytes === null ? 0 : keyBytes.length;
   const valueSize = valueBytes === null ? 0 : valueBytes.length;
   const offsetDelta = builder.recordCount;
-  const timestampDelta = offsetDelta === 0 ? 0 : timestamp - builder.baseTimestamp;
-  // Between whole numbers a small difference is right; anything else is looked at.
-  if (offsetDelta === 0 || (timestampDelta | 0) !== timestampDelta) {
+  // Most records of a batch have its timestamp, or it is their first.
+  let timestampDelta = 0;
+  if (timestamp !== builder.baseTimestamp) {
+    if (offsetDelta > 0) timestampDelta = timestamp - builder.baseTimestamp;
     checkTimestamp(timestamp, timestampDelta);
   }
 
-  const bodySize = 1 + (timestampDelta === 0 ? 1 : sizeOfVarlong(timestampDelta)) +
-    sizeOfLength(offsetDelta) + sizeOfLength(keySize) + keySize + sizeOfLength(valueSize) +
-    valueSize + (headers.length === 0 ? 1 : sizeOfHeaders(headers));
+  const bodySize = 2 + sizeOfLength(offsetDelta) + sizeOfLength(keySize) + keySize +
+    sizeOfLength(valueSize) + valueSize +
+    (timestampDelta === 0 ? 0 : sizeOfVarlong(timestampDelta) - 1) +
+    (headers.length === 0 ? 1 : sizeOfHeaders(headers));
   const start = builder.position;
   const sizeBytes = sizeOfLength(bodySize) + bodySize;
-  if (start - builder.batchStart + sizeBytes > batchBytesMax && offsetDelta > 0) return false;
-  if (start + sizeBytes > builder.bytes.length) reserveGrow(builder, start + sizeBytes);
+  const end = start + sizeBytes;
+  if (end - builder.batchStart > batchBytesMax && offsetDelta > 0) return false;
+  if (end > builder.bytes.length) reserveGrow(builder, end);
 
   const { bytes } = builder;
   let at = writeLength(bytes, start, bodySize);
-  bytes[at++] = 0;
-  at = timestampDelta === 0 ? writeZero(bytes, at) : writeVarlong(bytes, at, timestampDelta);
+  bytes[at] = 0;
+  bytes[at + 1] = 0;
+  at = timestampDelta === 0 ? at + 2 : writeVarlong(bytes, at + 1, timestampDelta);
   at = writeLength(bytes, at, offsetDelta);
-  at = writeContentBytes(bytes, at, keyBytes);
-  at = writeContentBytes(bytes, at, valueBytes);
-  at = headers.length === 0 ? writeZero(bytes, at) : writeHeaders(bytes, at, headers);
-  if (at !== start + sizeBytes) {
+  if (keyBytes === null) {
+    bytes[at++] = nullLength;
+  } else {
+    at = writeLength(bytes, at, keySize);
+    bytes.set(keyBytes, at);
+    at += keySize;
+  }
+  if (valueBytes === null) {
+    bytes[at++] = nullLength;
+  } else {
+    at = writeLength(bytes, at, valueSize);
+    bytes.set(valueBytes, at);
+    at += valueSize;
+  }
+  if (headers.length === 0) bytes[at++] = 0;
+  else at = writeHeaders(bytes, at, headers);
+  if (at !== end) {
     throw new TypeError(
       "Cannot append a record: key and value must be a Uint8Array, a string or null",
     );
   }
 
-  if (offsetDelta === 0) builder.baseTimestamp = timestamp;
-  builder.position = at;
+  if (timestampDelta !== 0 || offsetDelta === 0) noteTimestamp(builder, timestamp);
+  builder.position = end;
   builder.recordCount = offsetDelta + 1;
-  if (timestamp > builder.maxTimestamp) builder.maxTimestamp = timestamp;
   return true;
 }
 
@@ -263,6 +274,11 @@ function checkTimestamp(timestamp: number, delta: number): void {
   );
 }
 
+function noteTimestamp(builder: BatchBuilder, timestamp: number): void {
+  if (builder.recordCount === 0) builder.baseTimestamp = timestamp;
+  if (timestamp > builder.maxTimestamp) builder.maxTimestamp = timestamp;
+}
+
 /** Makes room for some bytes at the position. */
 function reserve(builder: BatchBuilder, count: number): void {
   const end = builder.position + count;
@@ -312,7 +328,9 @@ function writeHeaders(
 function writeContent(bytes: Uint8Array, position: number, content: Content): number {
   if (content === null) return writeVarint(bytes, position, none);
   const source = typeof content === "string" ? utf8.encode(content) : content;
-  return copyInto(bytes, writeVarint(bytes, position, source.length), source);
+  const start = writeVarint(bytes, position, source.length);
+  bytes.set(source, start);
+  return start + source.length;
 }
 
 /** How many bytes a text has as UTF-8; a lone surrogate counts as the replacement character. */
@@ -348,29 +366,4 @@ function writeLength(bytes: Uint8Array, position: number, length: number): numbe
   bytes[position] = length << 1 & 0x7f | 0x80;
   bytes[position + 1] = length >> 6;
   return position + 2;
-}
-
-function writeContentBytes(
-  bytes: Uint8Array,
-  position: number,
-  source: Uint8Array | null,
-): number {
-  if (source !== null) return copyInto(bytes, writeLength(bytes, position, source.length), source);
-  bytes[position] = nullLength;
-  return position + 1;
-}
-
-function copyInto(bytes: Uint8Array, position: number, source: Uint8Array): number {
-  const size = source.length;
-  if (size > loopCopyBytesMax) {
-    bytes.set(source, position);
-  } else {
-    for (let index = 0; index < size; index++) bytes[position + index] = source[index]!;
-  }
-  return position + size;
-}
-
-function writeZero(bytes: Uint8Array, position: number): number {
-  bytes[position] = 0;
-  return position + 1;
 }
