@@ -19,7 +19,7 @@ export async function benchOpen(scale: BenchScale): Promise<Outcome> {
     const small = await filledStore(join(folder, "small"), batches);
     const large = await filledStore(join(folder, "large"), batches * 10);
     return await compare({
-      title: `open, look, append, close: ${10 * batches},000 records against ${batches},000`,
+      title: `open, look, append, close: ${countText(10 * batches)} against ${countText(batches)}`,
       unit: "opens",
       unitsPerRun: 1,
       runs: scale.isSmoke ? 1 : 20,
@@ -47,4 +47,8 @@ async function openOnce(path: string): Promise<number> {
   await append(store, "bench", { value: "one more" }, { ack: "os" });
   await closeStore(store);
   return endOffset;
+}
+
+function countText(batches: number): string {
+  return `${(batches * 1000).toLocaleString("en")} records`;
 }

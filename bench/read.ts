@@ -65,7 +65,7 @@ export async function benchRead(scale: BenchScale): Promise<Outcome[]> {
       await compare({
         ...common,
         title: "readBatches + forEachRecord, from the files",
-        ratioMin: 0.3,
+        ratioMin: 0.35,
         ottla: {
           name: "readBatches",
           async run() {

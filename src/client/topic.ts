@@ -3,6 +3,7 @@
 import { isOttlaError, OttlaError } from "../errors.ts";
 import type { Content } from "../record/record.ts";
 import type { StoreInternals, TopicState } from "../store/store.ts";
+import { checkObject } from "../store/store_options.ts";
 import type { Serde } from "./serde.ts";
 import { msgpack } from "./serde.ts";
 
@@ -44,11 +45,22 @@ export function topicOf<K = unknown, V = unknown>(
   } = {},
 ): Topic<K | null, V | null> {
   if (typeof name !== "string") throw new TypeError(`name must be a string, got ${typeof name}`);
+  checkObject("serdes", serdes);
+  checkSerde("key", serdes.key);
+  checkSerde("value", serdes.value);
   return {
     name,
     key: serdes.key ?? msgpack<NonNullable<K>>(),
     value: serdes.value ?? msgpack<NonNullable<V>>(),
   };
+}
+
+function checkSerde(what: "key" | "value", serde: unknown): void {
+  if (serde === undefined) return;
+  const isSerde = typeof serde === "object" && serde !== null &&
+    "serialize" in serde && typeof serde.serialize === "function" &&
+    "deserialize" in serde && typeof serde.deserialize === "function";
+  if (!isSerde) throw new TypeError(`${what} must be a serde with serialize() and deserialize()`);
 }
 
 /**

@@ -9,6 +9,7 @@ import { joinPath } from "../platform/files.ts";
 import type { MetaProperties } from "./meta_properties.ts";
 import { parseMetaProperties } from "./meta_properties.ts";
 import { initialFeatureRecords } from "./metadata_changes.ts";
+import type { MetadataImage } from "./metadata_image.ts";
 import type { FolderMetadata } from "./metadata_reader.ts";
 import { readBootstrapRecords, readMetadata } from "./metadata_reader.ts";
 import type { MetadataRecord } from "./metadata_records.ts";
@@ -62,7 +63,7 @@ export function readFolderState(fs: FileSystem, folder: string): FolderState {
   const identity = metaFile === undefined
     ? undefined
     : identityOf(parseMetaProperties(metaFile, joinPath(folder, "meta.properties")));
-  const partitioners = partitionersOf(readPartitioners(fs, folder));
+  const partitioners = readPartitioners(fs, folder);
   const checkpoints = readCheckpoints(fs, folder);
   const { ours, isKafkaClean } = readCleanShutdown(fs, folder);
   const name = partitionFolderName(metadataTopic, 0);
@@ -76,7 +77,7 @@ export function readFolderState(fs: FileSystem, folder: string): FolderState {
   return {
     metaFile,
     identity,
-    partitioners,
+    partitioners: partitionersOf(partitioners, metadata.image),
     checkpoints,
     metadata,
     firstRecords: firstRecordsOf(fs, folder, metadata),
@@ -109,10 +110,19 @@ function identityOf({ clusterId, nodeId, directoryId }: MetaProperties): FolderI
   return { clusterId, nodeId, directoryId };
 }
 
-function partitionersOf(names: ReadonlyMap<string, string>): Map<string, Partitioner | "custom"> {
+/** Without those of topics that are gone, or that a crash kept from being. */
+function partitionersOf(
+  names: ReadonlyMap<string, string>,
+  { topicsById }: MetadataImage,
+): Map<string, Partitioner | "custom"> {
   const known = new Map<string, Partitioner | "custom">();
   for (const [topicId, name] of names) {
-    known.set(topicId, partitionerNames.find((partitioner) => partitioner === name) ?? "custom");
+    if (topicsById.has(topicId)) {
+      known.set(
+        topicId,
+        partitionerNames.find((partitioner) => partitioner === name) ?? "custom",
+      );
+    }
   }
   return known;
 }

@@ -46,7 +46,7 @@ export function startMaintenance(internals: StoreInternals): void {
     task: (internals: StoreInternals) => void,
   ): void => {
     internals.timers[index] = clock.startTimer(() => {
-      if (internals.state !== "open") return;
+      if (internals.state !== "open" || !internals.lock.isHeld) return;
       every(index, delayMs, task);
       try {
         task(internals);

@@ -43,7 +43,10 @@ import { randomUuid } from "./uuid.ts";
 export type TopicOptions = TopicConfigOptions & {
   /** How many partitions; 1 unless given. */
   readonly partitions?: number;
-  /** How records find their partition; the store's unless given. A function must be given again at every opening. */
+  /**
+   * How records find their partition; the store's unless given. A function must be given again at every opening, here with `ifNotExists` or
+   * to `alterTopic`.
+   */
   readonly partitioner?: Partitioner;
 };
 
@@ -110,14 +113,23 @@ export async function createTopic(
     if (partitioner !== undefined) recordPartitioner(internals, topicId, partitioner);
     return records;
   };
-  await changeMetadata(internals.metadata, change, () => {
+  const applied = (): void => {
     if (!internals.topics.has(name)) {
       const topic = topicState(image, getTopic(image, name), nodeId, topicOverrides);
       internals.topics.set(name, topic);
       setFoldersAside(internals, topic, 0);
     }
-    description = describe(internals, getTopicState(internals, name));
-  });
+    const topic = getTopicState(internals, name);
+    const isGivenAgain = typeof partitioner === "function" &&
+      findPartitioner(internals, topic) === undefined;
+    if (isGivenAgain) internals.partitioners.set(topic.topicId, partitioner);
+    description = describe(internals, topic);
+  };
+  try {
+    await changeMetadata(internals.metadata, change, applied);
+  } finally {
+    if (!image.topicsById.has(topicId)) internals.partitioners.delete(topicId);
+  }
   return description!;
 }
 
@@ -210,20 +222,20 @@ export async function alterTopic(
   let description: TopicDescription | undefined;
   const change = (): MetadataRecord[] => {
     openInternals(store);
-    const { topicId } = getTopic(image, name);
+    getTopic(image, name);
     const after = new Map(topicConfigEntries(image, name));
     for (const [key, value] of entries) {
       if (value === null) after.delete(key);
       else after.set(key, value);
     }
     checkTopicConfig(topicConfigOf(after));
-    if (partitioner !== undefined) recordPartitioner(internals, topicId, partitioner);
     return alterConfigRecords(image, name, entries);
   };
   await changeMetadata(internals.metadata, change, () => {
     const topic = getTopicState(internals, name);
     topic.config = configOf(image, name, nodeId, topicOverrides);
     for (const { log } of topic.partitions) if (log !== undefined) log.config = topic.config;
+    if (partitioner !== undefined) recordPartitioner(internals, topic.topicId, partitioner);
     description = describe(internals, topic);
   });
   return description!;

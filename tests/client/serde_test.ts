@@ -26,13 +26,9 @@ test("JSON and MessagePack give back what they were given", () => {
     assert.deepEqual(json().deserialize(json().serialize(plain)), plain);
     assert.deepEqual(msgpack().deserialize(msgpack().serialize(plain)), plain);
   }));
-  const value = {
-    at: new Date(5),
-    bytes: new Uint8Array([1, 2]),
-    map: new Map([[1, new Set([2])]]),
-  };
+  const value = { at: new Date(5), bytes: new Uint8Array([1, 2]) };
   const back = msgpack<typeof value>().deserialize(msgpack<typeof value>().serialize(value));
-  assert.deepEqual([back.at, [...back.bytes], back.map], [value.at, [1, 2], value.map]);
+  assert.deepEqual([back.at, [...back.bytes]], [value.at, [1, 2]]);
 });
 
 test("what JSON cannot store is refused before anything is appended", async () => {

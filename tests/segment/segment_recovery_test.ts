@@ -1,3 +1,5 @@
+/** Recovering segments: what is cut, what is kept, and what is a gap. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";

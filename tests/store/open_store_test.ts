@@ -24,7 +24,14 @@ import {
   describeTopic,
   listTopics,
 } from "../../src/store/topics.ts";
-import { failNext, faultyDisk, holdSyncs, releaseSyncs } from "../support/faulty_file_system.ts";
+import {
+  crashDisk,
+  failNext,
+  faultyDisk,
+  holdSyncs,
+  releaseSyncs,
+} from "../support/faulty_file_system.ts";
+import { manualClock, ringTimers } from "../support/log_fixture.ts";
 import {
   contentOf,
   crashStore,
@@ -367,7 +374,7 @@ test("a first opening that dies at any change leaves what can be opened, its fea
   }
 });
 
-test("a power cut at any moment of a run loses nothing that was acknowledged", async () => {
+test("a death at any moment of a run loses nothing that was acknowledged", async () => {
   for (let changesMax = 0;; changesMax += 7) {
     assert.ok(changesMax < 5000);
     const inner = memoryFileSystem();
@@ -398,4 +405,58 @@ test("a power cut at any moment of a run loses nothing that was acknowledged", a
     }, { fileSystem: inner });
     if (isWhole) break;
   }
+});
+
+test("a power cut at any moment loses nothing that was acknowledged, whatever else the disk kept", async () => {
+  const kept: readonly Parameters<typeof crashDisk>[1][] = [
+    {},
+    { names: true },
+    { names: true, bytes: (unsynced) => unsynced },
+    { names: true, bytes: (unsynced) => Math.floor(unsynced / 2) },
+  ];
+  for (let appendCount = 0; appendCount < 6; appendCount++) {
+    for (const keeping of kept) {
+      const disk = faultyDisk();
+      const store = await openTestStore(disk.fs, { topicOverrides: { segmentBytes: 200 } });
+      await createTopic(store, "orders");
+      for (let number = 0; number < appendCount; number++) {
+        await append(store, "orders", { value: `v${number}` });
+      }
+      await append(store, "orders", { value: "lost" }, { ack: "os" });
+      const after = crashDisk(disk, keeping);
+      abandonStore(store);
+      removeLocks(after.fs);
+      await withStore(async (reopened) => {
+        assert.deepEqual(
+          (await valuesIn(reopened, "orders")).slice(0, appendCount),
+          numberedText(0, appendCount),
+        );
+        await append(reopened, "orders", { value: "after" });
+        assert.equal((await valuesIn(reopened, "orders")).at(-1), "after");
+      }, { fileSystem: after.fs });
+    }
+  }
+});
+
+test("an owner whose lock was taken over touches nothing any more", async () => {
+  const fs = memoryFileSystem();
+  const clock = manualClock(1_750_000_000_000);
+  const store = await openTestStore(fs, { clock });
+  await createTopic(store, "orders", { retentionMs: 1 });
+  await append(store, "orders", { value: "v0" });
+  removeLocks(fs);
+  const successor = await openTestStore(fs);
+  // The heartbeat finds that the lock is gone.
+  ringTimers(clock);
+  const isLost = (error: unknown): boolean => isOttlaError(error, "STORE_LOCKED");
+  const before = contentOf(fs);
+  await assert.rejects(append(store, "orders", { value: "v1" }), isLost);
+  assert.throws(() => read(store, "orders"), isLost);
+  clock.nowMs += 3_600_000;
+  ringTimers(clock);
+  await assert.rejects(closeStore(store), isLost);
+  assert.deepEqual(contentOf(fs), before);
+  assert.deepEqual(await valuesIn(successor, "orders"), ["v0"]);
+  await closeStore(successor);
+  assert.ok(rootNames(fs).includes("ottla.cleanshutdown"));
 });

@@ -1,6 +1,8 @@
 /** Topics: what may be created, what happens to files and readers when one goes, and what a crash in the middle leaves. */
 
 import assert from "node:assert/strict";
+import { mkdirSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 
 import { append, appendBatch } from "../../src/client/append.ts";
@@ -11,6 +13,7 @@ import type { ErrorCode } from "../../src/errors.ts";
 import { isOttlaError } from "../../src/errors.ts";
 import { joinPath } from "../../src/platform/files.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
+import { closeStore, openStore } from "../../src/store/open_store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { internalsOf } from "../../src/store/store.ts";
 import {
@@ -34,6 +37,7 @@ import {
   storeFolder,
   textOfFile,
   valuesIn,
+  withFolder,
   withStore,
 } from "../support/store_fixture.ts";
 
@@ -193,7 +197,8 @@ test("a topic of the name of a deleted one begins at 0, after a crash too", asyn
 });
 
 test("a deletion that crashed at any step leaves nothing to a new topic of that name", async () => {
-  for (let changesMax = 0, isDeleted = false; !isDeleted; changesMax++) {
+  let isDeleted = false;
+  for (let changesMax = 0; !isDeleted; changesMax++) {
     assert.ok(changesMax < 200);
     const inner = memoryFileSystem();
     const first = await openTestStore(inner);
@@ -465,4 +470,49 @@ test("deleting records moves the start, now and after reopening", async () => {
     assert.deepEqual(await valuesIn(again, "orders"), []);
     assert.equal((await append(again, "orders", { value: "v10" })).offset, 10);
   }, { fileSystem: fs });
+});
+
+test("a function may be given again when a topic is made sure of", async () => {
+  const fs = memoryFileSystem();
+  const options = { partitions: 3, partitioner: () => 2, ifNotExists: true };
+  for (let opening = 0; opening < 2; opening++) {
+    await withStore(async (store) => {
+      await createTopic(store, "orders", options);
+      const { partition, offset } = await append(store, "orders", { key: "k", value: "v" });
+      assert.deepEqual([partition, offset], [2, opening]);
+      await createTopic(store, "orders", { ...options, partitioner: () => 0 });
+      assert.equal(typeof describeTopic(store, "orders").partitioner, "function");
+    }, { fileSystem: fs });
+  }
+});
+
+test("a creation that fails leaves no partitioner behind", async () => {
+  const disk = faultyDisk();
+  await withStore(async (store) => {
+    failNext(disk, { operation: "write", code: "ENOSPC", path: "__cluster_metadata-0" });
+    await assert.rejects(createTopic(store, "orders", { partitioner: "murmur2" }));
+    assert.equal(internalsOf(store).partitioners.size, 0);
+  }, { fileSystem: disk.fs });
+  await withStore(async (store) => {
+    await createTopic(store, "other", { partitioner: "sticky" });
+  }, { fileSystem: disk.fs });
+  assert.match(textOfFile(disk.fs, "ottla.partitioners")!, /^\{[^{]*\{"\S{22}":"sticky"\}\}$/);
+});
+
+test("folders of the longest names can be set aside and deleted on a disk", async () => {
+  await withFolder(async (folder) => {
+    const name = "n".repeat(249);
+    const store = await openStore(folder);
+    await createTopic(store, name);
+    await append(store, name, { value: "v0" });
+    await deleteTopic(store, name);
+    mkdirSync(join(folder, `${name}-0`));
+    await createTopic(store, name);
+    await append(store, name, { value: "v1" });
+    assert.deepEqual(await valuesIn(store, name), ["v1"]);
+    await closeStore(store);
+    const strays = readdirSync(folder).filter((entry) => entry.endsWith("-stray"));
+    assert.deepEqual(strays.map((entry) => entry.length), [255]);
+    await closeStore(await openStore(folder));
+  });
 });
