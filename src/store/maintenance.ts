@@ -15,6 +15,7 @@ import {
 } from "./partitions.ts";
 import type { PartitionState, Store, StoreInternals, TopicState } from "./store.ts";
 import { openInternals } from "./store.ts";
+import { asStorageError } from "./store_errors.ts";
 
 /** What `enforceRetention` did. */
 export interface RetentionReport {
@@ -30,7 +31,9 @@ export interface RetentionReport {
  * @throws OttlaError if a log cannot be read, or the disk takes no checkpoint.
  */
 export function enforceRetention(store: Store): Promise<RetentionReport> {
-  return Promise.resolve().then(() => enforceRetentionOf(openInternals(store)));
+  return Promise.resolve().then(() => enforceRetentionOf(openInternals(store))).catch((error) => {
+    throw asStorageError("enforce retention", error);
+  });
 }
 
 /**

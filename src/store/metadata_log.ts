@@ -23,6 +23,7 @@ import type { MetadataRecord } from "./metadata_records.ts";
 import { encodeControlKey, encodeControlRecord, encodeMetadataRecord } from "./metadata_records.ts";
 import { applyRecord } from "./metadata_replay.ts";
 import { printQuorumState, quorumStateName } from "./quorum_state.ts";
+import { asStorageError } from "./store_errors.ts";
 
 /** The metadata log of an open store. */
 export interface MetadataLog {
@@ -80,8 +81,12 @@ export function changeMetadata(
   applied: () => void = () => {},
 ): Promise<void> {
   const turn = metadata.turn.then(async () => {
-    await writeChange(metadata, change());
-    applied();
+    try {
+      await writeChange(metadata, change());
+      applied();
+    } catch (error) {
+      throw asStorageError("change the topics of the store", error);
+    }
   });
   // Whoever waits behind a change that failed still gets his turn.
   metadata.turn = turn.catch(() => {});

@@ -61,10 +61,14 @@ import {
   showMetaFile,
   writeCleanShutdown,
 } from "./store_files.ts";
+import { asStorageError } from "./store_errors.ts";
 import { checkStoreOptions } from "./store_options.ts";
 import { topicConfigOf } from "./topic_config.ts";
 import { metadataTopic, partitionFolderName } from "./topic_name.ts";
 import { metadataTopicId, randomUuid } from "./uuid.ts";
+
+/** The options of `openStore`, its surroundings filled in. */
+type OpenOptions = StoreOptions & Required<Pick<StoreOptions, "clock" | "randomBytes">>;
 
 /** How the store's own id is given in its records: the only node there is. */
 const defaultNodeId = 1;
@@ -78,7 +82,8 @@ const recoveriesAtOnce = 64;
  * @param options See `StoreOptions`.
  * @returns The store. It must be closed with `closeStore`, or be declared with `await using`.
  * @throws TypeError or RangeError for an argument of the wrong kind. OttlaError `STORE_LOCKED` if somebody has it open, `STORE_INVALID` if the
- * folder is not a Kafka log directory or is damaged beyond what can be opened, `UNSUPPORTED_VERSION` if a newer version wrote it.
+ * folder is not a Kafka log directory or is damaged beyond what can be opened, `UNSUPPORTED_VERSION` if a newer version wrote it; then nothing
+ * in the folder is changed. `DISK_FULL` or `KAFKA_STORAGE_ERROR` if the disk fails.
  * @example
  * ```ts
  * import { closeStore, openStore } from "ottla";
@@ -95,14 +100,8 @@ export async function openStore(path: string | URL, options: StoreOptions = {}):
   const fs = options.fileSystem ?? (isMemory ? memoryFileSystem(clock.now) : diskFileSystem());
   const root = isMemory ? "/memory" : folder;
   const randomBytes = options.randomBytes ?? systemRandomBytes;
-  prepareFolder(fs, root, options.create ?? true);
-  const lock = acquireStoreLock(fs, root, { clock, randomBytes });
-  const pool = filePool(fs, options.openFilesMax ?? openFilesMax);
-  const wasShown = isMetaFileShown(fs, root);
   try {
-    if (kindOfFolder(fs, root) === "unfinished") throw foreignFolder(root);
-    const internals = await openLocked(fs, root, lock, pool, { ...options, clock, randomBytes });
-    startMaintenance(internals);
+    const internals = await openFolder(fs, root, { ...options, clock, randomBytes });
     const store: Store = {
       path: folder,
       recovery: internals.recovery,
@@ -111,24 +110,42 @@ export async function openStore(path: string | URL, options: StoreOptions = {}):
     };
     return store;
   } catch (error) {
-    openStoreUndo(pool, lock, root, wasShown);
+    throw asStorageError(`open ${folder}`, error);
+  }
+}
+
+async function openFolder(
+  fs: FileSystem,
+  root: string,
+  options: OpenOptions,
+): Promise<StoreInternals> {
+  const { clock, randomBytes } = options;
+  prepareFolder(fs, root, options.create ?? true);
+  const lock = acquireStoreLock(fs, root, { clock, randomBytes });
+  const pool = filePool(fs, options.openFilesMax ?? openFilesMax);
+  const wasShown = isMetaFileShown(fs, root);
+  try {
+    if (kindOfFolder(fs, root) === "unfinished") throw foreignFolder(root);
+    const internals = await openLocked(fs, root, lock, pool, options);
+    startMaintenance(internals);
+    return internals;
+  } catch (error) {
+    openFolderUndo(pool, lock, root, wasShown);
     throw error;
   }
 }
 
 /** Leaves the folder to whoever opens it next, a broker included if it was one's. */
-function openStoreUndo(pool: FilePool, lock: StoreLock, folder: string, wasShown: boolean): void {
-  const steps = [
-    () => [...pool.open].forEach((file) => closePooledFile(pool, file)),
-    () => wasShown && !isMetaFileShown(pool.fs, folder) && showMetaFile(pool.fs, folder),
-    () => releaseStoreLock(lock),
-  ];
-  for (const step of steps) {
+function openFolderUndo(pool: FilePool, lock: StoreLock, folder: string, wasShown: boolean): void {
+  try {
     try {
-      step();
-    } catch {
-      // The caller throws what went wrong first; the next opening finds out the rest.
+      for (const file of [...pool.open]) closePooledFile(pool, file);
+      if (wasShown && !isMetaFileShown(pool.fs, folder)) showMetaFile(pool.fs, folder);
+    } finally {
+      releaseStoreLock(lock);
     }
+  } catch {
+    // The caller throws what went wrong first. The next opening knows the file by both names.
   }
 }
 
@@ -157,6 +174,8 @@ async function closeInternals(internals: StoreInternals): Promise<void> {
     writeStartOffsets(internals);
     writeCleanShutdown(internals.fs, internals.folder, cleanShutdownOf(internals.metadata.log));
     showMetaFile(internals.fs, internals.folder);
+  } catch (error) {
+    throw asStorageError(`close ${internals.folder}`, error);
   } finally {
     letGo(internals);
   }
@@ -256,7 +275,7 @@ async function openLocked(
   folder: string,
   lock: StoreLock,
   pool: FilePool,
-  options: StoreOptions & Required<Pick<StoreOptions, "clock" | "randomBytes">>,
+  options: OpenOptions,
 ): Promise<StoreInternals> {
   const { clock, randomBytes } = options;
   const state = readFolderState(fs, folder);

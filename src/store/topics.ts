@@ -27,6 +27,7 @@ import {
 } from "./partitions.ts";
 import type { Store, StoreInternals, TopicState } from "./store.ts";
 import { getPartitionState, getTopicState, openInternals } from "./store.ts";
+import { asStorageError } from "./store_errors.ts";
 import { writePartitioners } from "./store_files.ts";
 import { checkNumber, checkObject, checkPartitioner } from "./store_options.ts";
 import type { TopicConfig, TopicConfigChanges, TopicConfigOptions } from "./topic_config.ts";
@@ -304,6 +305,8 @@ export function deleteRecords(
     writeStartOffsets(internals);
     sweepRetired(log);
     return startOffset;
+  }).catch((error) => {
+    throw asStorageError(`delete records of ${topicName}-${partition}`, error);
   });
 }
 

@@ -21,7 +21,13 @@ import { internalsOf } from "../../src/store/store.ts";
 import { createTopic, deleteTopic } from "../../src/store/topics.ts";
 import { faultyDisk } from "../support/faulty_file_system.ts";
 import { manualClock } from "../support/log_fixture.ts";
-import { numbered, storeFolder, withFolder, withStore } from "../support/store_fixture.ts";
+import {
+  numbered,
+  openTestStore,
+  storeFolder,
+  withFolder,
+  withStore,
+} from "../support/store_fixture.ts";
 
 function hasCode(code: ErrorCode): (error: unknown) => boolean {
   return (error) => isOttlaError(error, code);
@@ -123,7 +129,7 @@ test("a range is what it was when it was opened", async () => {
 test("a range outlives retention, the deletion of its topic, and the store", async () => {
   const disk = faultyDisk();
   const clock = manualClock(1_750_000_000_000);
-  const store = await (await import("../support/store_fixture.ts")).openTestStore(disk.fs, {
+  const store = await openTestStore(disk.fs, {
     clock,
     ...smallSegments,
   });

@@ -460,3 +460,25 @@ test("an owner whose lock was taken over touches nothing any more", async () => 
   await closeStore(successor);
   assert.ok(rootNames(fs).includes("ottla.cleanshutdown"));
 });
+
+test("an opening that fails half way gives a broker's file its name back, and the folder up", async () => {
+  const disk = faultyDisk();
+  await withStore(async (store) => {
+    await createTopic(store, "orders");
+    await append(store, "orders", { value: "v0" });
+  }, { fileSystem: disk.fs });
+  for (const operation of ["remove", "open"] as const) {
+    const path = operation === "remove" ? "ottla.cleanshutdown" : "__cluster_metadata-0/00";
+    // The first look at the metadata goes well, the opening of its log does not.
+    failNext(disk, { operation, code: "EIO", path, after: operation === "open" ? 1 : 0 });
+    await assert.rejects(
+      openTestStore(disk.fs),
+      (error) => isOttlaError(error, "KAFKA_STORAGE_ERROR"),
+    );
+    assert.ok(rootNames(disk.fs).includes("meta.properties"), operation);
+    assert.equal(disk.handles.size, 0);
+  }
+  await withStore(async (store) => {
+    assert.deepEqual(await valuesIn(store, "orders"), ["v0"]);
+  }, { fileSystem: disk.fs });
+});
