@@ -1,4 +1,6 @@
-/** What the benchmarks share: records, folders, and the bare framed file that ottla is held against. */
+/**
+ * What the benchmarks share: records, folders, and the bare framed file that ottla is held against.
+ */
 
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,7 +12,10 @@ export interface BenchRecord {
   readonly value: Uint8Array;
 }
 
-/** A file of length-prefixed keys and values, without checksum or index: the least that could be written. */
+/**
+ * A file of length-prefixed keys and values, without checksum or index: the least that could be
+ * written.
+ */
 export interface FramedFile {
   readonly append: (records: readonly BenchRecord[]) => number;
   readonly sync: () => void;

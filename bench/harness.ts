@@ -1,9 +1,10 @@
 /**
  * Compares two ways of doing the same work, side by side in one run, with tinybench.
  *
- * On a virtual machine the first use of a memory page that was given back can cost ten times its later uses, so the same write comes out at 0.5
- * or at 5 GB/s by chance. So before every measurement a child process touches memory and gives it back, the sides take turns, and the medians of
- * the rounds are compared.
+ * On a virtual machine the first use of a memory page that was given back can cost ten times its
+ * later uses, so the same write comes out at 0.5 or at 5 GB/s by chance. So before every
+ * measurement a child process touches memory and gives it back, the sides take turns, and the
+ * medians of the rounds are compared.
  */
 
 import { spawnSync } from "node:child_process";

@@ -1,8 +1,9 @@
 /**
- * Runs the benchmarks: all of them, or those whose names contain an argument. `--smoke` runs them small, to see that they work.
+ * Runs the benchmarks: all of them, or those whose names contain an argument. `--smoke` runs them
+ * small, to see that they work.
  *
- * Prints a table: the rates of both sides, their ratio, what the ratio must be at least, and a checksum of the work. Exits with 1 if a full run
- * misses one.
+ * Prints a table: the rates of both sides, their ratio, what the ratio must be at least, and a
+ * checksum of the work. Exits with 1 if a full run misses one.
  */
 
 import { benchAppend, benchAppendAtOnce, benchAppendBatch } from "./append.ts";

@@ -7,7 +7,8 @@ import type { BenchScale, Outcome } from "./harness.ts";
 import { compare } from "./harness.ts";
 
 /**
- * Opens a store, looks up its end and appends a record, with a certain amount of data and with ten times as much.
+ * Opens a store, looks up its end and appends a record, with a certain amount of data and with ten
+ * times as much.
  *
  * @param scale How large and how often.
  * @returns The medians: the rate with ten times the data, as a ratio to the rate with once.

@@ -1,8 +1,9 @@
 /**
- * Every failure that the world can cause, in one table: code, Kafka's error number, retriable or not.
+ * Every failure that the world can cause, in one table: code, Kafka's error number, retriable or
+ * not.
  *
- * Misuse of a function (a wrong type, a number out of range) is a `TypeError` or `RangeError` instead, and a
- * broken invariant of our own is an `AssertionError`.
+ * Misuse of a function (a wrong type, a number out of range) is a `TypeError` or `RangeError`
+ * instead, and a broken invariant of our own is an `AssertionError`.
  */
 
 /** What is known about one error code. */

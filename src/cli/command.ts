@@ -58,8 +58,8 @@ export function isUsageError(error: unknown): boolean {
  *
  * @param args What follows the command's name.
  * @param options The options that it takes.
- * @param names What its other arguments are called; one that has `?` behind it may be left out, one that has `...`
- * may be repeated.
+ * @param names What its other arguments are called; one that has `?` behind it may be left out, one
+ * that has `...` may be repeated.
  * @returns The options and the other arguments.
  * @throws Error If there is an unknown option, or too few or too many arguments.
  */

@@ -1,6 +1,7 @@
 /**
- * `ottla consume`: prints the records of a topic. It reads the files from outside, without the store's lock, so it
- * works while an application has the store open, and can follow what that application appends.
+ * `ottla consume`: prints the records of a topic. It reads the files from outside, without the
+ * store's lock, so it works while an application has the store open, and can follow what that
+ * application appends.
  */
 
 import { isOttlaError } from "../errors.ts";

@@ -1,4 +1,7 @@
-/** The bytes of keys, values and headers as JSON: text where they are UTF-8, base64 where they are not. */
+/**
+ * The bytes of keys, values and headers as JSON: text where they are UTF-8, base64 where they are
+ * not.
+ */
 
 import { Buffer } from "node:buffer";
 
@@ -6,7 +9,8 @@ const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const lenientUtf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /**
- * A field for bytes: `{ key: "text" }`, `{ key: null }`, or `{ keyBase64: "…" }` if they are not UTF-8.
+ * A field for bytes: `{ key: "text" }`, `{ key: null }`, or `{ keyBase64: "…" }` if they are not
+ * UTF-8.
  *
  * @param name The field's name.
  * @param bytes The bytes, or null.

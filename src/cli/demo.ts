@@ -101,7 +101,10 @@ export async function demoCommand(args: readonly string[], io: CliIo): Promise<n
   return run.report.failures.length === 0 ? exitCode.fine : exitCode.failed;
 }
 
-/** The name of the file without what follows the first dot, and without what a topic's name may not hold. */
+/**
+ * The name of the file without what follows the first dot, and without what a topic's name may not
+ * hold.
+ */
 function topicNameOf(file: EventFile): string {
   const name = file.name.replace(/(?<=.)\..*$/, "").replace(/[^A-Za-z0-9_-]+/g, "-").slice(0, 100);
   return name.replace(/^-+|-+$/g, "") || "events";

@@ -1,4 +1,7 @@
-/** The demo's first step: the events of a file into a topic, in their order, each batch on disk before the next. */
+/**
+ * The demo's first step: the events of a file into a topic, in their order, each batch on disk
+ * before the next.
+ */
 
 import type { AppendRecord, BatchMetadata } from "../../mod.ts";
 import { appendBatch, createTopic } from "../../mod.ts";
@@ -20,7 +23,10 @@ import type { DemoRun } from "./demo_run.ts";
 import { extentOf, partitionCount } from "./demo_run.ts";
 import { endProgress, progressBar, updateProgress } from "./progress_bar.ts";
 
-/** Kafka allows no smaller segments; files of up to 64 MB get them, larger ones segments in proportion. */
+/**
+ * Kafka allows no smaller segments; files of up to 64 MB get them, larger ones segments in
+ * proportion.
+ */
 const segmentBytesMin = 1024 * 1024;
 const segmentsWanted = 64;
 const segmentBytesMax = 1024 * 1024 * 1024;

@@ -1,6 +1,6 @@
 /**
- * Events from a file for the demo: JSON lines, lines of text, or one JSON array. Every line becomes the value of a
- * record, byte for byte; its key and its time are looked for in it.
+ * Events from a file for the demo: JSON lines, lines of text, or one JSON array. Every line becomes
+ * the value of a record, byte for byte; its key and its time are looked for in it.
  */
 
 import { Buffer } from "node:buffer";
@@ -33,7 +33,10 @@ export interface EventChunk {
   readonly fraction: number;
 }
 
-/** Which fields of JSON events hold the key and the time; where nobody says, the first event decides. */
+/**
+ * Which fields of JSON events hold the key and the time; where nobody says, the first event
+ * decides.
+ */
 export interface EventFields {
   key: string | undefined;
   time: string | undefined;
@@ -115,7 +118,8 @@ function flightsPath(): string {
  *
  * @param file The file.
  * @returns The events in the order of the file, some at a time.
- * @throws OttlaError `MESSAGE_TOO_LARGE` for a line that fits into no batch; Error if the first event has no such field.
+ * @throws OttlaError `MESSAGE_TOO_LARGE` for a line that fits into no batch; Error if the first
+ * event has no such field.
  */
 export async function* readEvents(file: EventFile): AsyncGenerator<EventChunk> {
   const elements = readArray(file);
@@ -254,7 +258,9 @@ function jsonEvent(file: EventFile, element: unknown, value: Uint8Array): DemoEv
   };
 }
 
-/** The first event decides: the first field with a time, and the first with text that is no time. */
+/**
+ * The first event decides: the first field with a time, and the first with text that is no time.
+ */
 function decideFields(file: EventFile, object: JsonObject): void {
   const { fields } = file;
   const names = Object.keys(object);
@@ -297,7 +303,10 @@ function isTime(name: string, value: unknown): boolean {
   return timeOf(value) !== undefined && (typeof value === "string" || timeNames.test(name));
 }
 
-/** In milliseconds since the epoch. A text that names no zone is taken as UTC, so that every machine finds the same. */
+/**
+ * In milliseconds since the epoch. A text that names no zone is taken as UTC, so that every machine
+ * finds the same.
+ */
 function timeOf(value: unknown): number | undefined {
   if (typeof value === "number") {
     if (isBetween(value, plausibleMs)) return Math.floor(value);

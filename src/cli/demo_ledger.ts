@@ -1,6 +1,6 @@
 /**
- * What was appended and what was read, so that both can be compared: a count, a sum over all records in whatever
- * order, and for each key a sum that depends on the order of its records.
+ * What was appended and what was read, so that both can be compared: a count, a sum over all
+ * records in whatever order, and for each key a sum that depends on the order of its records.
  */
 
 import { crc32c } from "../bytes/crc32c.ts";
@@ -36,7 +36,8 @@ const utf8 = new TextEncoder();
 /**
  * Opens an account.
  *
- * @param original The account that it is to be compared with, if there is one: the same keys are followed.
+ * @param original The account that it is to be compared with, if there is one: the same keys are
+ * followed.
  * @returns An account without records.
  */
 export function ledger(original?: Ledger): Ledger {

@@ -1,4 +1,7 @@
-/** The demo's readers: one that reads everything, one that stops and goes on after a restart, and a look-up by time. */
+/**
+ * The demo's readers: one that reads everything, one that stops and goes on after a restart, and a
+ * look-up by time.
+ */
 
 import type { LogRecord } from "../../mod.ts";
 import {
@@ -47,7 +50,10 @@ interface Reader {
 /** What a partition's tally is made of while it is read. */
 type OpenTally = { -readonly [Name in "lookupOffset" | "keptCount"]: PartitionTally[Name] };
 
-/** Where the demo's consumer notes how far it is: the name of the consumer, its next offset a partition. */
+/**
+ * Where the demo's consumer notes how far it is: the name of the consumer, its next offset a
+ * partition.
+ */
 const positions = topicOf<string, number[]>("demo-positions", { key: utf8, value: json() });
 const consumerName = "dashboard";
 const stoppedAfterPart = 0.6;

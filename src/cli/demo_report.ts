@@ -1,4 +1,7 @@
-/** What the demo prints: numbered steps, each with a sentence of why one wants it and the facts, and what was verified. */
+/**
+ * What the demo prints: numbered steps, each with a sentence of why one wants it and the facts, and
+ * what was verified.
+ */
 
 import type { CliIo } from "./io.ts";
 

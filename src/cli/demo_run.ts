@@ -1,4 +1,7 @@
-/** What the steps of the demo share: the store, the account of what was appended, and what was measured. */
+/**
+ * What the steps of the demo share: the store, the account of what was appended, and what was
+ * measured.
+ */
 
 import type { Store, StoreOptions } from "../../mod.ts";
 import { describeTopic } from "../../mod.ts";
@@ -47,7 +50,10 @@ export const partitionCount = 4;
 
 const dayMs = 24 * 60 * 60 * 1000;
 
-/** The time that is looked up: the middle of what was appended, the beginning of its day if there are several days. */
+/**
+ * The time that is looked up: the middle of what was appended, the beginning of its day if there
+ * are several days.
+ */
 export function lookupTimeOf(run: DemoRun): number {
   return timeAt(run.appended, 1 / 2);
 }

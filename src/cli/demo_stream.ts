@@ -1,6 +1,6 @@
 /**
- * The demo's streaming step: the bytes of a partition, as they lie in its files, through a TCP socket of this machine;
- * the other end decodes what arrives and verifies it.
+ * The demo's streaming step: the bytes of a partition, as they lie in its files, through a TCP
+ * socket of this machine; the other end decodes what arrives and verifies it.
  */
 
 import { Buffer } from "node:buffer";

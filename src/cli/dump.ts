@@ -1,6 +1,7 @@
 /**
- * `ottla dump`: prints files of a log directory as Kafka's dump tool does. It only reads, takes no lock, and needs
- * no store around a file, so it works on a copy, and on a store that another process has open.
+ * `ottla dump`: prints files of a log directory as Kafka's dump tool does. It only reads, takes no
+ * lock, and needs no store around a file, so it works on a copy, and on a store that another
+ * process has open.
  */
 
 import { isOttlaError, OttlaError } from "../errors.ts";

@@ -1,6 +1,7 @@
 /**
- * Prints the batches of a log file, and their records if that is wanted, as Kafka's dump tool does: one line a
- * batch, one line a record with `| ` in front. Unlike that tool it goes on behind damage, with the next good batch.
+ * Prints the batches of a log file, and their records if that is wanted, as Kafka's dump tool does:
+ * one line a batch, one line a record with `| ` in front. Unlike that tool it goes on behind
+ * damage, with the next good batch.
  */
 
 import { isOttlaError } from "../errors.ts";

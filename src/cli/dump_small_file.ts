@@ -1,6 +1,6 @@
 /**
- * Prints what lies beside a log as Kafka's dump tool does: indexes, producer snapshots, and checkpoints. These
- * files are small, so each is read whole.
+ * Prints what lies beside a log as Kafka's dump tool does: indexes, producer snapshots, and
+ * checkpoints. These files are small, so each is read whole.
  */
 
 import { byteReader, readInt64, readUint32, remainingBytes } from "../bytes/byte_reader.ts";
@@ -77,7 +77,10 @@ function entryOf(fields: Values): DumpedEntry {
   return { text, fields };
 }
 
-/** As Kafka's tool does: behind the first entry, one with the base offset is the preallocated rest of the file. */
+/**
+ * As Kafka's tool does: behind the first entry, one with the base offset is the preallocated rest
+ * of the file.
+ */
 function readIndexEntries(
   reader: ByteReader,
   path: string,

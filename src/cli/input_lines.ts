@@ -1,4 +1,7 @@
-/** The lines of an input, as bytes, in groups that come as soon as there is nothing more to be had at once. */
+/**
+ * The lines of an input, as bytes, in groups that come as soon as there is nothing more to be had
+ * at once.
+ */
 
 import { OttlaError } from "../errors.ts";
 
@@ -24,7 +27,8 @@ const carriageReturn = 0x0d;
  *
  * @param input The bytes.
  * @param options How to group.
- * @returns The groups; a line has neither its line feed nor a carriage return before it. The last line needs none.
+ * @returns The groups; a line has neither its line feed nor a carriage return before it. The last
+ * line needs none.
  * @throws OttlaError `MESSAGE_TOO_LARGE` for a line of more than 64 MiB.
  */
 export async function* lineGroups(

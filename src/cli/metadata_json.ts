@@ -1,6 +1,6 @@
 /**
- * Metadata records and control records as the JSON that Kafka's tools print: the fields of the record's version,
- * in the schema's order, tagged ones only where they are not their default.
+ * Metadata records and control records as the JSON that Kafka's tools print: the fields of the
+ * record's version, in the schema's order, tagged ones only where they are not their default.
  */
 
 import type { Field, Fields, FieldType } from "../store/metadata_record_codec.ts";
@@ -43,7 +43,8 @@ export function metadataRecordJson(
  * A control record as `{ version, … }`.
  *
  * @param record The record.
- * @returns That, the word that Kafka's dump tool puts before it, and a name for a field that holds it.
+ * @returns That, the word that Kafka's dump tool puts before it, and a name for a field that holds
+ * it.
  */
 export function controlRecordJson(
   record: ControlRecord,

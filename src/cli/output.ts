@@ -1,6 +1,6 @@
 /**
- * Lines on their way to standard output, gathered so that a line does not cost a write, and handed on at the
- * reader's speed.
+ * Lines on their way to standard output, gathered so that a line does not cost a write, and handed
+ * on at the reader's speed.
  */
 
 import type { CliIo, TextOutput } from "./io.ts";

@@ -1,6 +1,7 @@
 /**
- * Follows the files of a partition from outside: batch by batch, from segment to segment, to where the log ends
- * now, and on from there when it has grown. The owner of the store may append, roll and remove segments meanwhile.
+ * Follows the files of a partition from outside: batch by batch, from segment to segment, to where
+ * the log ends now, and on from there when it has grown. The owner of the store may append, roll
+ * and remove segments meanwhile.
  */
 
 import type { FileHandle, FileSystem } from "../platform/file_system.ts";
@@ -35,7 +36,10 @@ export interface TailGap {
 
 /** What is told of while moving. */
 export interface TailVisitor {
-  /** Gets a batch whose checksum is right, in a buffer that is used again; returns false to stop before it. */
+  /**
+   * Gets a batch whose checksum is right, in a buffer that is used again; returns false to stop
+   * before it.
+   */
   readonly batch: (batch: BatchView) => boolean;
   readonly gap: (gap: TailGap) => void;
 }

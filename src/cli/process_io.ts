@@ -1,11 +1,15 @@
-/** The surroundings of a command that runs as a program of its own: the process's streams and signals. */
+/**
+ * The surroundings of a command that runs as a program of its own: the process's streams and
+ * signals.
+ */
 
 import process from "node:process";
 import type { CliIo, TextOutput } from "./io.ts";
 
 /**
- * Takes hold of the process. Standard output that nobody reads any more is an error of the next write, not of the
- * process; the first Ctrl+C asks the command to stop, the second one ends the process.
+ * Takes hold of the process. Standard output that nobody reads any more is an error of the next
+ * write, not of the process; the first Ctrl+C asks the command to stop, the second one ends the
+ * process.
  *
  * @returns What a command may touch.
  */

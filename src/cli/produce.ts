@@ -112,7 +112,10 @@ async function runProduce(args: readonly string[], io: CliIo): Promise<number> {
   return exitCode.fine;
 }
 
-/** The bytes of a file, which is opened when they are first wanted; that it is there is made sure at once. */
+/**
+ * The bytes of a file, which is opened when they are first wanted; that it is there is made sure at
+ * once.
+ */
 function fileInput(path: string): AsyncIterable<Uint8Array> {
   accessSync(path);
   return {

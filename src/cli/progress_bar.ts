@@ -1,6 +1,6 @@
 /**
- * How far a long task is: on a terminal one line that is drawn again and again, elsewhere a plain line each quarter.
- * It goes to stderr, so that stdout holds the result alone.
+ * How far a long task is: on a terminal one line that is drawn again and again, elsewhere a plain
+ * line each quarter. It goes to stderr, so that stdout holds the result alone.
  */
 
 import type { CliIo } from "./io.ts";

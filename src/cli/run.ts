@@ -1,4 +1,7 @@
-/** Finds the command that the arguments name, runs it, and turns what goes wrong into one line and an exit code. */
+/**
+ * Finds the command that the arguments name, runs it, and turns what goes wrong into one line and
+ * an exit code.
+ */
 
 import { hasErrorCode } from "../platform/file_system.ts";
 import type { Command } from "./command.ts";

@@ -1,4 +1,6 @@
-/** How commands reach a store: opened, to change it, or looked at from outside, whoever has it open. */
+/**
+ * How commands reach a store: opened, to change it, or looked at from outside, whoever has it open.
+ */
 
 import { loadCrc32c } from "../bytes/crc32c.ts";
 import { isOttlaError } from "../errors.ts";

@@ -1,4 +1,7 @@
-/** Settings of a topic on the command line: `--config name=value`, by Kafka's names or by ours, with Kafka's values. */
+/**
+ * Settings of a topic on the command line: `--config name=value`, by Kafka's names or by ours, with
+ * Kafka's values.
+ */
 
 import { configTable } from "../store/topic_config_table.ts";
 import { topicConfigOf } from "../store/topic_config.ts";
@@ -16,7 +19,8 @@ const namesOfKafka: ReadonlyMap<string, ConfigName> = new Map(
  *
  * @param texts For example `retention.ms=1000`, `retentionMs=1000` or `retentionHours=2`.
  * @returns The settings, as `createTopic` and `alterTopic` take them.
- * @throws Error If one has no value or names no setting; OttlaError `INVALID_CONFIG` if its value is none of Kafka's.
+ * @throws Error If one has no value or names no setting; OttlaError `INVALID_CONFIG` if its value
+ * is none of Kafka's.
  */
 export function parseConfigs(texts: readonly string[]): TopicConfigOptions {
   const options: Record<string, unknown> = {};

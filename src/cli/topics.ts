@@ -1,4 +1,7 @@
-/** `ottla topics`: lists, describes, creates, changes and deletes topics. Looking takes no lock; changing does. */
+/**
+ * `ottla topics`: lists, describes, creates, changes and deletes topics. Looking takes no lock;
+ * changing does.
+ */
 
 import { findEndOffset, viewPartition } from "../store/folder_view.ts";
 import { brokerConfigEntries, getTopic, topicConfigEntries } from "../store/metadata_image.ts";

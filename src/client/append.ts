@@ -98,8 +98,9 @@ const noOptions: AppendOptions = {};
  * @param record The record.
  * @param options What to wait for.
  * @returns Resolves when the record has reached the level, with its place.
- * @throws TypeError or RangeError for a record of the wrong kind. OttlaError `UNKNOWN_TOPIC_OR_PARTITION`, `MESSAGE_TOO_LARGE`,
- * `INVALID_RECORD`, `INVALID_TIMESTAMP`, `DISK_FULL`, `KAFKA_STORAGE_ERROR`, `HANDLE_CLOSED`.
+ * @throws TypeError or RangeError for a record of the wrong kind. OttlaError
+ * `UNKNOWN_TOPIC_OR_PARTITION`, `MESSAGE_TOO_LARGE`, `INVALID_RECORD`, `INVALID_TIMESTAMP`,
+ * `DISK_FULL`, `KAFKA_STORAGE_ERROR`, `HANDLE_CLOSED`.
  */
 export async function append<K = Content, V = Content>(
   store: Store,
@@ -124,16 +125,19 @@ export async function append<K = Content, V = Content>(
 }
 
 /**
- * Appends many records: those of one partition one behind the other, in as few batches as the topic's `maxMessageBytes` allows.
+ * Appends many records: those of one partition one behind the other, in as few batches as the
+ * topic's `maxMessageBytes` allows.
  *
- * All records are checked and encoded before any is written: bad input appends nothing. If a disk fails in between, the error says which
- * partition it was; records of partitions before it may have been stored.
+ * All records are checked and encoded before any is written: bad input appends nothing. If a disk
+ * fails in between, the error says which partition it was; records of partitions before it may have
+ * been stored.
  *
  * @param store The store.
  * @param topic The topic's name, or a topic with types.
  * @param records The records, in the order in which they are stored in their partitions.
  * @param options What to wait for.
- * @returns Resolves when all have reached the level, with one place for each partition touched, in the order of partitions.
+ * @returns Resolves when all have reached the level, with one place for each partition touched, in
+ * the order of partitions.
  * @throws As `append`.
  */
 export async function appendBatch<K = Content, V = Content>(
@@ -323,7 +327,10 @@ function writePortion(portion: Portion, call: Call, ack: Ack): Promise<void> | u
   return appendBuilt(portion.log, portion.builder, portion.nextOffset, ack);
 }
 
-/** Moves batches to where the log ends now: a serde, a partitioner or a generator of the user's has appended in between. */
+/**
+ * Moves batches to where the log ends now: a serde, a partitioner or a generator of the user's has
+ * appended in between.
+ */
 function movePortion(portion: Portion): void {
   const { builder, log } = portion;
   const { view } = builder;
@@ -392,7 +399,8 @@ async function untilAborted(waiting: Promise<unknown>, signal: AbortSignal): Pro
     await Promise.race([waiting, stopped]);
   } finally {
     signal.removeEventListener("abort", stop);
-    // If the signal won nobody waits any more, and a failure later on poisons the log, which tells everyone.
+    // If the signal won nobody waits any more, and a failure later on poisons the log, which tells
+    // everyone.
     waiting.catch(() => {});
   }
 }

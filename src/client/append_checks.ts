@@ -37,7 +37,8 @@ export function checkHeaders(headers: readonly HeaderInput[]): readonly HeaderIn
  * @param config The topic's configuration.
  * @param now In milliseconds since the epoch.
  * @returns It in milliseconds since the epoch.
- * @throws TypeError or RangeError if it is no time, OttlaError `INVALID_TIMESTAMP` if the topic does not take it.
+ * @throws TypeError or RangeError if it is no time, OttlaError `INVALID_TIMESTAMP` if the topic
+ * does not take it.
  */
 export function checkTimestamp(timestamp: number | Date, config: TopicConfig, now: number): number {
   const time = timestamp instanceof Date ? timestamp.getTime() : timestamp;

@@ -1,8 +1,9 @@
 /**
  * The batches of what is read: of one partition, or of all partitions of a topic.
  *
- * What is on disk is read synchronously in pieces of a few hundred kilobytes; only who has caught up with a live log waits, and is woken by
- * the append that he waits for. There is no moment between history and live at which a record could be missed: both are the same cursor.
+ * What is on disk is read synchronously in pieces of a few hundred kilobytes; only who has caught
+ * up with a live log waits, and is woken by the append that he waits for. There is no moment
+ * between history and live at which a record could be missed: both are the same cursor.
  */
 
 import { isOttlaError } from "../errors.ts";
@@ -49,7 +50,8 @@ export interface BatchFeed {
 export type CursorOptions = Parameters<typeof logCursor>[2];
 
 /**
- * Checks the arguments of a reading, which is done at once, and places a cursor in every partition to be read.
+ * Checks the arguments of a reading, which is done at once, and places a cursor in every partition
+ * to be read.
  *
  * @param store The store.
  * @param topicArgument The topic.
@@ -140,7 +142,8 @@ function sourceBatch(feed: BatchFeed, source: Source): BatchView | undefined {
         endAtTime(source, batch);
       }
       if (batch !== undefined && batch.baseOffset < source.endOffset) return batch;
-      // Compaction may have left no record up to the end: waiting for what is there already would never end.
+      // Compaction may have left no record up to the end: waiting for what is there already would
+      // never end.
       if (cursor.offset < endOffset) cursor.offset = endOffset;
       if (batch === undefined) return undefined;
     } catch (error) {
@@ -177,10 +180,12 @@ export function tellGap({ options }: BatchFeed, log: Log, error: unknown): void 
 }
 
 /**
- * Waits for something new in any source. It must be called in the turn in which nothing was found, or what comes in between is missed.
+ * Waits for something new in any source. It must be called in the turn in which nothing was found,
+ * or what comes in between is missed.
  *
  * @param feed What is read.
- * @returns Resolves with true when it is worth another look, with false if nothing can come any more.
+ * @returns Resolves with true when it is worth another look, with false if nothing can come any
+ * more.
  */
 export function feedWait(feed: BatchFeed): Promise<boolean> {
   const { signal, live } = feed.options;

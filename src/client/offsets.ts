@@ -54,7 +54,8 @@ export function offsetsOf(store: Store, topic: TopicArgument): PartitionOffsets[
  * @param topic The topic's name, or a topic with types.
  * @param partition The partition's number.
  * @param timestamp In milliseconds since the epoch, or a `Date`.
- * @returns The offset, or undefined if every record is older. Times may go back and forth: later records may be older.
+ * @returns The offset, or undefined if every record is older. Times may go back and forth: later
+ * records may be older.
  * @throws TypeError or RangeError, OttlaError `UNKNOWN_TOPIC_OR_PARTITION`, `CORRUPT_MESSAGE`.
  */
 export function offsetForTimestamp(

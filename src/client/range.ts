@@ -1,6 +1,6 @@
 /**
- * Bytes of a log to a socket, as they lie in its files: no batch is decoded, nothing is copied but from the file into a pooled buffer and
- * from there to the socket.
+ * Bytes of a log to a socket, as they lie in its files: no batch is decoded, nothing is copied but
+ * from the file into a pooled buffer and from there to the socket.
  */
 
 import { OttlaError } from "../errors.ts";
@@ -21,7 +21,10 @@ import { nameOfTopic } from "./topic.ts";
 export interface RangeOptions {
   /** The range begins with the batch that holds this offset. */
   readonly from: number;
-  /** It ends before the first batch that begins at this offset or behind; the high watermark unless given. */
+  /**
+   * It ends before the first batch that begins at this offset or behind; the high watermark unless
+   * given.
+   */
   readonly to?: number | undefined;
   /** It ends before a batch that would bring it beyond; it has one batch at least. */
   readonly bytesMax?: number | undefined;
@@ -47,14 +50,16 @@ const spareBuffers: Uint8Array[] = [];
 const spareBuffersMax = 8;
 
 /**
- * Takes hold of a range of a partition. Its files stay, whatever retention does, until `closeRange`.
+ * Takes hold of a range of a partition. Its files stay, whatever retention does, until
+ * `closeRange`.
  *
  * @param store The store.
  * @param topic The topic's name, or a topic with types.
  * @param partition The partition's number.
  * @param options Which bytes.
  * @returns The range; empty if there is nothing at `from` yet.
- * @throws TypeError or RangeError, OttlaError `UNKNOWN_TOPIC_OR_PARTITION`, `OFFSET_OUT_OF_RANGE`, `CORRUPT_MESSAGE`.
+ * @throws TypeError or RangeError, OttlaError `UNKNOWN_TOPIC_OR_PARTITION`, `OFFSET_OUT_OF_RANGE`,
+ * `CORRUPT_MESSAGE`.
  */
 export function openRange(
   store: Store,
@@ -92,8 +97,8 @@ export function openRange(
  * @param socket A `net.Socket`, another `Writable`, or a `WritableStream` of bytes.
  * @param options A signal that ends the sending.
  * @returns How many bytes were sent: all of the range.
- * @throws TypeError if it is no socket, OttlaError `HANDLE_CLOSED`, the error of the socket, or the signal's reason; then a part may have been
- * sent.
+ * @throws TypeError if it is no socket, OttlaError `HANDLE_CLOSED`, the error of the socket, or the
+ * signal's reason; then a part may have been sent.
  */
 export async function sendRange(
   range: FileRange,
@@ -179,7 +184,8 @@ async function sendSlice(
       );
     }
     writing = sink.write(chunk);
-    // It is awaited before the next piece; until then a failure must not count as one that nobody handles.
+    // It is awaited before the next piece; until then a failure must not count as one that nobody
+    // handles.
     writing.catch(() => {});
     position += size;
     turn++;

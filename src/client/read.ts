@@ -1,5 +1,6 @@
 /**
- * Reading: records or batches of one partition, or of all partitions of a topic one after the other, from an offset or a time on.
+ * Reading: records or batches of one partition, or of all partitions of a topic one after the
+ * other, from an offset or a time on.
  */
 
 import { isOttlaError, OttlaError } from "../errors.ts";
@@ -14,7 +15,10 @@ import type { ReadOptions } from "./read_options.ts";
 import type { Topic, TopicArgument } from "./topic.ts";
 import { asTopicDeleted } from "./topic.ts";
 
-/** Records keep the buffer they were read into alive, so those are small; views share one large buffer. */
+/**
+ * Records keep the buffer they were read into alive, so those are small; views share one large
+ * buffer.
+ */
 const recordCursor: CursorOptions = { readBytes: 128 * 1024, reusesBuffer: false };
 const batchCursor: CursorOptions = { readBytes: 256 * 1024, reusesBuffer: true };
 
@@ -24,11 +28,13 @@ const batchCursor: CursorOptions = { readBytes: 256 * 1024, reusesBuffer: true }
  * @param store The store.
  * @param topic The topic's name for bytes, or a topic with types.
  * @param options What to read.
- * @returns The records of each partition in the order of their offsets. Leaving the loop ends the reading, and so does an error.
- * @throws At once: TypeError or RangeError, OttlaError `UNKNOWN_TOPIC_OR_PARTITION`, `OFFSET_OUT_OF_RANGE` if the log does not reach to where
- * reading is to begin. While reading: `OFFSET_OUT_OF_RANGE` if retention has overtaken the reader, `CORRUPT_MESSAGE` with `startOffset` and
- * `endOffset` of what is lost, `UNKNOWN_TOPIC_OR_PARTITION` if the topic was deleted, `HANDLE_CLOSED` if the store was closed, and the
- * signal's reason.
+ * @returns The records of each partition in the order of their offsets. Leaving the loop ends the
+ * reading, and so does an error.
+ * @throws At once: TypeError or RangeError, OttlaError `UNKNOWN_TOPIC_OR_PARTITION`,
+ * `OFFSET_OUT_OF_RANGE` if the log does not reach to where reading is to begin. While reading:
+ * `OFFSET_OUT_OF_RANGE` if retention has overtaken the reader, `CORRUPT_MESSAGE` with `startOffset`
+ * and `endOffset` of what is lost, `UNKNOWN_TOPIC_OR_PARTITION` if the topic was deleted,
+ * `HANDLE_CLOSED` if the store was closed, and the signal's reason.
  */
 export function read<K = Uint8Array | null, V = Uint8Array | null>(
   store: Store,
@@ -44,7 +50,10 @@ export function read<K = Uint8Array | null, V = Uint8Array | null>(
   let index = 0;
   feed.isDone = left === 0;
 
-  /** Decodes the next batch that has a record. Returns false where nothing is to be had without waiting. */
+  /**
+   * Decodes the next batch that has a record. Returns false where nothing is to be had without
+   * waiting.
+   */
   const refill = (): boolean => {
     for (;;) {
       const batch = feedBatch(feed);
@@ -72,8 +81,10 @@ export function read<K = Uint8Array | null, V = Uint8Array | null>(
  *
  * @param store The store.
  * @param topic The topic's name, or a topic with types, whose serdes are not used.
- * @param options What to read; `limit` counts batches. A batch that holds the first or last offset is given whole.
- * @returns The batches, control batches included, their checksums verified. Each lies in a buffer that is used again for the next.
+ * @param options What to read; `limit` counts batches. A batch that holds the first or last offset
+ * is given whole.
+ * @returns The batches, control batches included, their checksums verified. Each lies in a buffer
+ * that is used again for the next.
  * @throws As `read`.
  */
 export function readBatches(
@@ -117,7 +128,8 @@ function feedIterator<T>(feed: BatchFeed, take: () => T | undefined): AsyncItera
   };
   return {
     next() {
-      // Most calls find a decoded record: they get their promise without the cost of an async function.
+      // Most calls find a decoded record: they get their promise without the cost of an async
+      // function.
       if (waiting === undefined) {
         try {
           const result = takeNow();

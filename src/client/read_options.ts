@@ -17,7 +17,10 @@ export interface ReadGap {
 
 /** What to read. */
 export interface ReadOptions {
-  /** Only this partition; unless given all of them: one after the other, or as records come if `live`. */
+  /**
+   * Only this partition; unless given all of them: one after the other, or as records come if
+   * `live`.
+   */
   readonly partition?: number | undefined;
   /** The first offset, the first record of a time or later, or an end; "earliest" unless given. */
   readonly from?: number | "earliest" | "latest" | Date | undefined;

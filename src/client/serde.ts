@@ -49,8 +49,8 @@ export function json<T = unknown>(): Serde<T> {
 }
 
 /**
- * Values as MessagePack: smaller and faster than JSON, and it keeps dates and bytes. Every reader of MessagePack understands it, so maps come
- * back as objects and sets as arrays.
+ * Values as MessagePack: smaller and faster than JSON, and it keeps dates and bytes. Every reader
+ * of MessagePack understands it, so maps come back as objects and sets as arrays.
  *
  * @returns A serde for plain data.
  */

@@ -79,7 +79,8 @@ export function nameOfTopic(topic: TopicArgument): string {
 }
 
 /**
- * What those get who were reading or waiting when their topic was deleted: its logs were closed, the store was not.
+ * What those get who were reading or waiting when their topic was deleted: its logs were closed,
+ * the store was not.
  *
  * @param store The inside of a store.
  * @param topic The topic.

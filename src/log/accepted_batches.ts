@@ -1,4 +1,7 @@
-/** Batches that were acknowledged at level "memory" and wait to be written, one behind the other as they will lie in the file. */
+/**
+ * Batches that were acknowledged at level "memory" and wait to be written, one behind the other as
+ * they will lie in the file.
+ */
 
 import { getInt64 } from "../bytes/byte_reader.ts";
 import { peekBatchSize } from "../record/batch_view.ts";

@@ -1,12 +1,12 @@
 /**
  * The durability stage: who waits for which bytes to be on disk. All who wait share one fsync.
  *
- * A commit that is under way covers what was written before it began; whoever comes later waits for the next one,
- * which begins as soon as the first is done. The first of a turn of the event loop begins its commit at the end of the
- * turn, so that all appends of the turn share it.
+ * A commit that is under way covers what was written before it began; whoever comes later waits for
+ * the next one, which begins as soon as the first is done. The first of a turn of the event loop
+ * begins its commit at the end of the turn, so that all appends of the turn share it.
  *
- * A commit that failed leaves nobody knowing what is on disk, and asking again would lie. So the first failure is
- * the last word: everyone who waits gets it, and everyone who comes.
+ * A commit that failed leaves nobody knowing what is on disk, and asking again would lie. So the
+ * first failure is the last word: everyone who waits gets it, and everyone who comes.
  */
 
 /** Waits until everything below an offset is on disk. */
@@ -30,7 +30,10 @@ export interface GroupCommit {
   readonly sync: () => { readonly endOffset: number; readonly done: Promise<void> };
   /** Called when `syncedOffset` has moved, before those who wait are told. */
   readonly onSynced: () => void;
-  /** Turns what a file system threw into the error that everyone gets, the first if there are several. */
+  /**
+   * Turns what a file system threw into the error that everyone gets, the first if there are
+   * several.
+   */
   readonly onFailed: (cause: unknown) => Error;
 }
 
@@ -133,7 +136,8 @@ function noteSynced(commit: GroupCommit, endOffset: number): void {
   while (seen < hidden.length && hidden[seen]!.endOffset <= endOffset) seen++;
   hidden.splice(0, seen);
   commit.onSynced();
-  // Those who wait are in order of their offsets, but for `flush`, which waits for what is there already.
+  // Those who wait are in order of their offsets, but for `flush`, which waits for what is there
+  // already.
   let kept = 0;
   for (const waiter of waiters) {
     if (waiter.endOffset <= endOffset) waiter.resolve();

@@ -1,9 +1,9 @@
 /**
  * The log of one partition: segments in order, the last of them active.
  *
- * Appending is synchronous: when `appendBuilt` returns, the batches are in the page cache and have their offsets.
- * What it returns is awaited by those who asked for more than that. Offsets: `startOffset` <= `highWatermark` <=
- * `endOffset`; readers see what is below the high watermark.
+ * Appending is synchronous: when `appendBuilt` returns, the batches are in the page cache and have
+ * their offsets. What it returns is awaited by those who asked for more than that. Offsets:
+ * `startOffset` <= `highWatermark` <= `endOffset`; readers see what is below the high watermark.
  */
 
 import { strict as assert } from "node:assert";
@@ -73,11 +73,15 @@ export interface Log {
   readonly unsynced: Segment[];
   /** Called once, at the next change of the high watermark, and when the log is closed. */
   readonly watchers: Set<() => void>;
-  /** Segments that are no longer part of the log, but of their files someone may still be reading. */
+  /**
+   * Segments that are no longer part of the log, but of their files someone may still be reading.
+   */
   readonly doomed: Segment[];
   /** Damage that is known of. */
   readonly gaps: Gap[];
-  /** Set by a roll that failed: its file may lie in the folder, so nothing is appended before it. */
+  /**
+   * Set by a roll that failed: its file may lie in the folder, so nothing is appended before it.
+   */
   isRollDue: boolean;
   lastSyncMs: number;
   isClosed: boolean;
@@ -96,8 +100,8 @@ export function activeSegment(log: Log): Segment {
  * @param endOffset Behind their last record.
  * @param ack What to wait for.
  * @returns Resolves when the level is reached; undefined if it is reached already.
- * @throws OttlaError `DISK_FULL`, `KAFKA_STORAGE_ERROR`, `RECORD_LIST_TOO_LARGE`: of the batch that it names and those
- * behind it nothing is in the log, which ends at `endOffset` in the details.
+ * @throws OttlaError `DISK_FULL`, `KAFKA_STORAGE_ERROR`, `RECORD_LIST_TOO_LARGE`: of the batch that
+ * it names and those behind it nothing is in the log, which ends at `endOffset` in the details.
  */
 export function appendBuilt(
   log: Log,
@@ -208,7 +212,8 @@ export function rollLog(log: Log): void {
     throw storageError(log, cause, "begin a segment of");
   }
   log.isRollDue = false;
-  // Bounds what a recovery has to read. Nobody waits; a failure poisons the log and so reaches who comes next.
+  // Bounds what a recovery has to read. Nobody waits; a failure poisons the log and so reaches who
+  // comes next.
   waitUntilSynced(log.commit, active.endOffset).catch(() => {});
 }
 
@@ -223,7 +228,8 @@ export function saveActiveIndexes(log: Log): void {
 }
 
 /**
- * Writes and syncs everything, ends the index files with their last entries, and lets go of all files.
+ * Writes and syncs everything, ends the index files with their last entries, and lets go of all
+ * files.
  *
  * @param log The log; it cannot be used afterwards, whether this succeeds or not.
  * @returns The offset below which everything is on disk.
@@ -271,7 +277,8 @@ export function checkUsable(log: Log): void {
 }
 
 /**
- * Makes a failure after which nobody knows what is on disk the error that everyone gets until the store is opened again.
+ * Makes a failure after which nobody knows what is on disk the error that everyone gets until the
+ * store is opened again.
  *
  * @param log The log.
  * @param cause What the file system threw.
@@ -303,7 +310,8 @@ function acceptBatches(log: Log, bytes: Uint8Array, endOffset: number): void {
 function writeAcceptedLater(log: Log): void {
   log.accepted.isWriteDue = false;
   if (log.isClosed || log.commit.failure !== undefined) return;
-  // Nobody waits for this. What could not be written the next append, read, flush or close tries again.
+  // Nobody waits for this. What could not be written the next append, read, flush or close tries
+  // again.
   tryWriteAccepted(log);
 }
 

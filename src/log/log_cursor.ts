@@ -1,7 +1,8 @@
 /**
  * A place in a log and the bytes behind it that were read ahead: what `nextBatch` moves along.
  *
- * The cursor knows which offset must come next in the file, so that damage shows even where no checksum covers it.
+ * The cursor knows which offset must come next in the file, so that damage shows even where no
+ * checksum covers it.
  */
 
 import { getInt64 } from "../bytes/byte_reader.ts";
@@ -64,8 +65,8 @@ export function checkOffset(log: Log, offset: number): void {
 }
 
 /**
- * Places the cursor at a batch before the one that holds the offset wanted, so that damage there hides nothing wanted. The
- * offsets of that batch are right if the index says the same.
+ * Places the cursor at a batch before the one that holds the offset wanted, so that damage there
+ * hides nothing wanted. The offsets of that batch are right if the index says the same.
  *
  * @param cursor The cursor.
  * @throws OttlaError `OFFSET_OUT_OF_RANGE` if the log does not have the offset any more.
@@ -123,8 +124,9 @@ export function batchInBuffer(cursor: LogCursor): BatchView | undefined {
 }
 
 /**
- * Whether the offsets of a batch fit between those before and those behind it. The first offset is in no checksum; where the
- * offsets of a log leave no gaps, a wrong one always overlaps with a neighbour.
+ * Whether the offsets of a batch fit between those before and those behind it. The first offset is
+ * in no checksum; where the offsets of a log leave no gaps, a wrong one always overlaps with a
+ * neighbour.
  *
  * @param cursor Stands at the batch.
  * @param batch The batch.

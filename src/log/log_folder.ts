@@ -1,5 +1,6 @@
 /**
- * The files of a partition's folder as a crash may have left them, brought in order before the log is opened.
+ * The files of a partition's folder as a crash may have left them, brought in order before the log
+ * is opened.
  */
 
 import { joinPath } from "../platform/files.ts";
@@ -16,8 +17,9 @@ interface FoundFile extends SegmentFileName {
 /**
  * Finishes or undoes what was under way in a folder, and lists its segments.
  *
- * Files about to be removed are removed. A compaction that had not begun to swap its files in is dropped; one that had is
- * completed. Indexes without a log are removed (src/FORMAT.md, section 2.4).
+ * Files about to be removed are removed. A compaction that had not begun to swap its files in is
+ * dropped; one that had is completed. Indexes without a log are removed (src/FORMAT.md, section
+ * 2.4).
  *
  * @param fs Where the folder is.
  * @param folder The partition's folder.
@@ -48,7 +50,8 @@ function foundFiles(fs: FileSystem, folder: string): FoundFile[] {
 }
 
 function settleSwaps(fs: FileSystem, folder: string, files: FoundFile[]): FoundFile[] {
-  // Files are swapped in from the last to the first, so a `.cleaned` one shows that those behind it are not complete.
+  // Files are swapped in from the last to the first, so a `.cleaned` one shows that those behind it
+  // are not complete.
   const cleaned = files.filter((file) => file.suffix === "cleaned");
   const firstCleaned = Math.min(Infinity, ...cleaned.map((file) => file.baseOffset));
   const isDropped = (file: FoundFile): boolean =>
@@ -58,8 +61,8 @@ function settleSwaps(fs: FileSystem, folder: string, files: FoundFile[]): FoundF
   const kept = files.filter((file) => !isDropped(file));
   const swaps = kept.filter((file) => file.suffix === "swap").sort(compareSwaps);
   if (swaps.length === 0) return kept;
-  // The logs that are swapped in replace all that begins among their offsets. One whose log has its name already has
-  // nothing left to replace.
+  // The logs that are swapped in replace all that begins among their offsets. One whose log has its
+  // name already has nothing left to replace.
   const logs = swaps.filter((file) => file.kind === "log");
   const start = Math.min(...logs.map((file) => file.baseOffset));
   const end = Math.max(...logs.map((file) => endOffsetOf(fs, file)));
@@ -75,7 +78,10 @@ function settleSwaps(fs: FileSystem, folder: string, files: FoundFile[]): FoundF
   return [...kept.filter((file) => file.suffix === "" && !isReplaced(file)), ...swapped];
 }
 
-/** From the first to the last, the log before its indexes: what has its name already then lies before what is left. */
+/**
+ * From the first to the last, the log before its indexes: what has its name already then lies
+ * before what is left.
+ */
 function compareSwaps(a: FoundFile, b: FoundFile): number {
   return a.baseOffset - b.baseOffset || Number(b.kind === "log") - Number(a.kind === "log");
 }

@@ -1,8 +1,8 @@
 /**
  * Opens the log of a partition, and recovers it if it was not closed.
  *
- * After a clean shutdown nothing is read but the end of the last segment. After anything else every batch from the recovery point on is
- * verified:
+ * After a clean shutdown nothing is read but the end of the last segment. After anything else every
+ * batch from the recovery point on is verified:
  *
  * | found behind the last good batch | what is done                                                       |
  * | -------------------------------- | ------------------------------------------------------------------ |
@@ -130,7 +130,8 @@ function startAt(place: LogPlace, segments: Segment[]): void {
   const { pool, startOffset } = place;
   const last = segments.at(-1);
   if (last !== undefined && last.endOffset >= startOffset) return;
-  // A start behind the end: what was deleted on request is all there was, and its offsets are not given out again.
+  // A start behind the end: what was deleted on request is all there was, and its offsets are not
+  // given out again.
   for (const segment of segments.splice(0)) removeSegmentFiles(segment);
   segments.push(createSegment(place, startOffset, place.config, place.clock.now()));
   pool.fs.syncFolder(place.folder);
@@ -170,7 +171,10 @@ function newLog(place: LogPlace, segments: Segment[], gaps: Gap[]): Log {
   return log;
 }
 
-/** The leader epochs as they were recorded. A file that cannot be read counts as none: nothing else is lost by that. */
+/**
+ * The leader epochs as they were recorded. A file that cannot be read counts as none: nothing else
+ * is lost by that.
+ */
 function readEpochs(fs: FileSystem, path: string): EpochEntry[] {
   try {
     return readEpochCheckpoint(fs, path);

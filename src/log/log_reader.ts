@@ -1,8 +1,9 @@
 /**
- * Reads a partition's log: batches from an offset on, the offset of a timestamp, the bytes of a range.
+ * Reads a partition's log: batches from an offset on, the offset of a timestamp, the bytes of a
+ * range.
  *
- * Nothing is believed that a checksum does not confirm. Where the log is damaged the reader says so once, naming the offsets that are lost,
- * and goes on behind them when it is asked again.
+ * Nothing is believed that a checksum does not confirm. Where the log is damaged the reader says so
+ * once, naming the offsets that are lost, and goes on behind them when it is asked again.
  */
 
 import { isOttlaError } from "../errors.ts";
@@ -77,9 +78,11 @@ export function readableEnd(log: Log): number {
  *
  * @param cursor Moved behind the batch.
  * @param endOffset Batches from there on are not given.
- * @returns The batch, its checksum verified, or undefined if there is none yet. It may begin before the offset.
- * @throws OttlaError `CORRUPT_MESSAGE` at damage, with `startOffset` and `endOffset` of what is lost; the cursor has moved behind
- * it. `OFFSET_OUT_OF_RANGE` if retention has removed what comes next.
+ * @returns The batch, its checksum verified, or undefined if there is none yet. It may begin before
+ * the offset.
+ * @throws OttlaError `CORRUPT_MESSAGE` at damage, with `startOffset` and `endOffset` of what is
+ * lost; the cursor has moved behind it. `OFFSET_OUT_OF_RANGE` if retention has removed what comes
+ * next.
  */
 export function nextBatch(cursor: LogCursor, endOffset: number): BatchView | undefined {
   const { log } = cursor;
@@ -145,7 +148,8 @@ export interface RangeSlice {
  *
  * @param log The log.
  * @param startOffset The range begins with the batch that holds it.
- * @param endOffset It ends before the first batch that begins there or behind; at most the readable end.
+ * @param endOffset It ends before the first batch that begins there or behind; at most the readable
+ * end.
  * @param bytesMax It ends before a batch that would bring it beyond, but has one batch at least.
  * @returns The stretches, their segments pinned: `unpinSlices` lets go of them.
  */
@@ -180,7 +184,8 @@ export function pinSlices(
 }
 
 /**
- * Lets go of the segments that `pinSlices` has pinned; those that are to be removed are, if nobody else needs them.
+ * Lets go of the segments that `pinSlices` has pinned; those that are to be removed are, if nobody
+ * else needs them.
  *
  * @param log The log, open or closed.
  * @param slices What it gave.
@@ -222,7 +227,9 @@ function nextReadable(cursor: LogCursor, endOffset: number): BatchView | undefin
   }
 }
 
-/** The stretch of one segment's file that begins with the batch at an offset, or with the next one. */
+/**
+ * The stretch of one segment's file that begins with the batch at an offset, or with the next one.
+ */
 function findSlice(
   log: Log,
   offset: number,

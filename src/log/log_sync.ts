@@ -14,7 +14,10 @@ interface SyncTurns {
   readonly waiting: (() => void)[];
 }
 
-/** How many files of a store are synced at once. They must stay open for it, and there may be thousands; a few keep a disk busy. */
+/**
+ * How many files of a store are synced at once. They must stay open for it, and there may be
+ * thousands; a few keep a disk busy.
+ */
 const syncsMax = 16;
 const turnsOfPools = new WeakMap<FilePool, SyncTurns>();
 

@@ -1,10 +1,10 @@
 /**
- * Reads `<offset>.snapshot`: the state of a partition's idempotent and transactional producers as of an offset
- * (src/FORMAT.md, section 4.7).
+ * Reads `<offset>.snapshot`: the state of a partition's idempotent and transactional producers as
+ * of an offset (src/FORMAT.md, section 4.7).
  *
- *     version int16 = 1, checksum uint32 of all that follows, count int32, then entries of 46 bytes:
- *     producerId int64, epoch int16, lastSequence int32, lastOffset int64, offsetDelta int32,
- *     timestamp int64, coordinatorEpoch int32, currentTransactionFirstOffset int64
+ *     version int16 = 1, checksum uint32 of all that follows, count int32, then entries of 46
+ * bytes:     producerId int64, epoch int16, lastSequence int32, lastOffset int64, offsetDelta
+ * int32,     timestamp int64, coordinatorEpoch int32, currentTransactionFirstOffset int64
  */
 
 import {

@@ -1,8 +1,9 @@
 /**
  * What is old or too much goes, segment by segment, the oldest first (src/FORMAT.md, section 6.6).
  *
- * Retiring takes segments out of the log; their files go with `sweepRetired`, which the caller calls once the new start offset is on
- * disk. Files that somebody still reads stay until he has let go.
+ * Retiring takes segments out of the log; their files go with `sweepRetired`, which the caller
+ * calls once the new start offset is on disk. Files that somebody still reads stay until he has let
+ * go.
  */
 
 import type { Segment } from "../segment/segment.ts";
@@ -92,14 +93,19 @@ function retireByAge(log: Log, now: number): number {
   return retireWhile(log, (segment) => now - largestTimestamp(log, segment) > retentionMs);
 }
 
-/** The largest timestamp of a segment, or when its file was last written if its records have none. */
+/**
+ * The largest timestamp of a segment, or when its file was last written if its records have none.
+ */
 function largestTimestamp(log: Log, segment: Segment): number {
   indexesOf(segment, log.config);
   if (segment.maxTimestamp >= 0) return segment.maxTimestamp;
   return log.pool.fs.stat(segment.log.path)?.modifiedMs ?? segment.createdMs;
 }
 
-/** Takes out the oldest segments up to the first that a rule wants to keep, or that has records not yet visible. */
+/**
+ * Takes out the oldest segments up to the first that a rule wants to keep, or that has records not
+ * yet visible.
+ */
 function retireWhile(
   log: Log,
   isOver: (segment: Segment, next: Segment | undefined) => boolean,
@@ -124,7 +130,10 @@ function retireWhile(
   return count;
 }
 
-/** Begins the segment that stays when all others go. Returns how many of those must stay because it could not. */
+/**
+ * Begins the segment that stays when all others go. Returns how many of those must stay because it
+ * could not.
+ */
 function retireRoll(log: Log): number {
   try {
     rollLog(log);

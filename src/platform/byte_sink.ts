@@ -1,4 +1,7 @@
-/** Sockets and streams that take bytes: Node's `Writable`, of which `net.Socket` is one, and the web's `WritableStream`. */
+/**
+ * Sockets and streams that take bytes: Node's `Writable`, of which `net.Socket` is one, and the
+ * web's `WritableStream`.
+ */
 
 import { Socket } from "node:net";
 import type { Writable } from "node:stream";
@@ -12,12 +15,14 @@ export interface ByteSink {
 }
 
 /**
- * Makes a sink of a socket. It listens to the socket until it is released, so that a failure between two writes is not one that nobody handles.
+ * Makes a sink of a socket. It listens to the socket until it is released, so that a failure
+ * between two writes is not one that nobody handles.
  *
  * @param socket What a caller gave.
  * @param signal Ends a write that waits.
  * @returns The sink.
- * @throws TypeError if it is neither a `Writable` nor a `WritableStream`, or a `WritableStream` that somebody else writes to.
+ * @throws TypeError if it is neither a `Writable` nor a `WritableStream`, or a `WritableStream`
+ * that somebody else writes to.
  */
 export function byteSink(socket: unknown, signal: AbortSignal | undefined): ByteSink {
   if (socket instanceof WritableStream) return streamSink(socket, signal);
@@ -32,7 +37,8 @@ function isWritable(socket: unknown): socket is Writable {
 
 function writableSink(socket: Writable, signal: AbortSignal | undefined): ByteSink {
   const stop = stopper(signal);
-  // Other streams than sockets may keep the very bytes after they have said that they are written: a `PassThrough` hands them on.
+  // Other streams than sockets may keep the very bytes after they have said that they are written:
+  // a `PassThrough` hands them on.
   const isSocket = socket instanceof Socket;
   let hasFailed = false;
   const onError = (error: unknown): void => {

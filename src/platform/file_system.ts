@@ -1,19 +1,21 @@
 /**
  * The one interface through which ottla touches files.
  *
- * Calls are synchronous, because a write into the page cache costs less than a trip through a thread pool;
- * only what may wait for a device (`syncData`) or feeds a socket (`readAsync`) returns a promise. There is one
- * implementation for disks and one in memory, and everything above runs on either without knowing which.
+ * Calls are synchronous, because a write into the page cache costs less than a trip through a
+ * thread pool; only what may wait for a device (`syncData`) or feeds a socket (`readAsync`) returns
+ * a promise. There is one implementation for disks and one in memory, and everything above runs on
+ * either without knowing which.
  *
- * Failures are the errors of `node:fs`: an `Error` with a `code` such as `ENOENT`, `EEXIST` or `ENOSPC`.
+ * Failures are the errors of `node:fs`: an `Error` with a `code` such as `ENOENT`, `EEXIST` or
+ * `ENOSPC`.
  */
 
 /** An open file. Only the file system that gave it knows what the number means. */
 export type FileHandle = number;
 
 /**
- * How a file is opened: `read` an existing file, `write` to (and read) an existing file, or `create`, which is
- * `write` that makes the file if there is none.
+ * How a file is opened: `read` an existing file, `write` to (and read) an existing file, or
+ * `create`, which is `write` that makes the file if there is none.
  */
 export type OpenMode = "read" | "write" | "create";
 

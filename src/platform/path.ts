@@ -7,7 +7,8 @@ import { fileURLToPath } from "node:url";
  * The path of a folder that a caller named.
  *
  * @param path A path or a `file:` URL, or ":memory:".
- * @returns The absolute path, which stays right if the process changes its working folder; ":memory:" as it is.
+ * @returns The absolute path, which stays right if the process changes its working folder;
+ * ":memory:" as it is.
  * @throws TypeError if it is neither, RangeError if it is empty.
  */
 export function pathOf(path: string | URL): string {

@@ -14,7 +14,8 @@ import { lockBytesMax, lockName, parseLock, parseLockName } from "./store_lock_f
  * @param fs Where it is.
  * @param folder The store's folder.
  * @param processes This process and those that it can see.
- * @returns In words, such as `process 4711 on host a`; undefined if nobody has, as far as can be seen from here.
+ * @returns In words, such as `process 4711 on host a`; undefined if nobody has, as far as can be
+ * seen from here.
  * @throws OttlaError `STORE_INVALID` if something else has the name of a lock.
  */
 export function findStoreHolder(

@@ -33,7 +33,9 @@ const wasmSizeBytesMax = 2 ** 29;
 /** zstd's number for a target that is too small for what comes out. */
 const targetTooSmallCode = -70;
 
-/** The first buffer for a frame of unknown content: this factor of its size, but at least so much. */
+/**
+ * The first buffer for a frame of unknown content: this factor of its size, but at least so much.
+ */
 const expansionGuess = 8;
 const unknownSizeBytesMin = 16 * 1024;
 

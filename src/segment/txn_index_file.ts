@@ -1,8 +1,9 @@
 /**
- * Reads the `.txnindex` of a segment: the aborted transactions whose markers it holds (src/FORMAT.md, section 3.7).
+ * Reads the `.txnindex` of a segment: the aborted transactions whose markers it holds
+ * (src/FORMAT.md, section 3.7).
  *
- *     entries of 34 bytes: version int16 = 0, producerId int64, firstOffset int64, lastOffset int64,
- *     lastStableOffset int64
+ *     entries of 34 bytes: version int16 = 0, producerId int64, firstOffset int64, lastOffset
+ * int64,     lastStableOffset int64
  */
 
 import { byteReader, readInt16, readInt64, remainingBytes } from "../bytes/byte_reader.ts";

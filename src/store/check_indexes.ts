@@ -1,10 +1,12 @@
 /**
- * Holds the index files of a segment against its log, while the log is being scanned from its beginning.
+ * Holds the index files of a segment against its log, while the log is being scanned from its
+ * beginning.
  *
- * What must be true of an entry is what a reader relies on (src/FORMAT.md, sections 3.1 and 3.2), so that both what
- * Kafka writes since 4.0, an entry for a batch, and what it wrote before, an entry for an append of several batches,
- * pass: an offset entry leads to the beginning of a batch, and names the last offset of that batch or of a later one
- * of the same append; a time entry names the largest timestamp so far and a batch that has it.
+ * What must be true of an entry is what a reader relies on (src/FORMAT.md, sections 3.1 and 3.2),
+ * so that both what Kafka writes since 4.0, an entry for a batch, and what it wrote before, an
+ * entry for an append of several batches, pass: an offset entry leads to the beginning of a batch,
+ * and names the last offset of that batch or of a later one of the same append; a time entry names
+ * the largest timestamp so far and a batch that has it.
  */
 
 import { getInt64 } from "../bytes/byte_reader.ts";
@@ -113,8 +115,8 @@ export function checkIndexesAt(check: IndexCheck, batch: BatchView, position: nu
  * Ends the check: what the indexes have left over leads nowhere.
  *
  * @param check The check.
- * @param segment Whether the segment is sealed or cleanly closed, so that its indexes are complete, whether the log
- * has any batch, and how far apart entries should be.
+ * @param segment Whether the segment is sealed or cleanly closed, so that its indexes are complete,
+ * whether the log has any batch, and how far apart entries should be.
  */
 export function finishIndexes(
   check: IndexCheck,

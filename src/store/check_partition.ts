@@ -155,7 +155,8 @@ function checkSideFiles(
 }
 
 /**
- * Checks a file of metadata records: a snapshot of the metadata log, or what a folder was formatted with.
+ * Checks a file of metadata records: a snapshot of the metadata log, or what a folder was formatted
+ * with.
  *
  * @param fs Where it is.
  * @param path The file.

@@ -3,8 +3,9 @@
 import { isOttlaError } from "../errors.ts";
 
 /**
- * How bad it is. An "error": data is lost or wrong. A "warning": something is wrong that the next opening puts right,
- * or that the data does not need. A "note": nothing is wrong, but worth knowing.
+ * How bad it is. An "error": data is lost or wrong. A "warning": something is wrong that the next
+ * opening puts right, or that the data does not need. A "note": nothing is wrong, but worth
+ * knowing.
  */
 export type CheckSeverity = "error" | "warning" | "note";
 
@@ -53,7 +54,10 @@ export interface CheckReport {
   readonly problems: readonly CheckProblem[];
 }
 
-/** Problems of one file or folder as they are found; a damaged file does not fill the memory with them. */
+/**
+ * Problems of one file or folder as they are found; a damaged file does not fill the memory with
+ * them.
+ */
 export interface ProblemList {
   readonly problems: CheckProblem[];
   /** How many were left out. */
@@ -110,7 +114,8 @@ export function attempt<T>(
   try {
     return check();
   } catch (error) {
-    // Files that are damaged, cannot be read, or are too large; anything else is a fault of our own.
+    // Files that are damaged, cannot be read, or are too large; anything else is a fault of our
+    // own.
     const isOfDisk = error instanceof Error && "syscall" in error;
     if (!isOttlaError(error) && !isOfDisk && !(error instanceof RangeError)) throw error;
     addProblem(list, { severity, path, message: error.message });

@@ -1,6 +1,7 @@
 /**
- * Reads a segment from its first byte to its last: every batch's header, checksum and records, in their order, and what
- * the indexes say of them. Goes on behind damage with the next good batch, and says which offsets are lost.
+ * Reads a segment from its first byte to its last: every batch's header, checksum and records, in
+ * their order, and what the indexes say of them. Goes on behind damage with the next good batch,
+ * and says which offsets are lost.
  */
 
 import { isOttlaError } from "../errors.ts";

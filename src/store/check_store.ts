@@ -1,8 +1,9 @@
 /**
  * Verifies every byte of a store and changes none: no lock is taken, no file is opened for writing.
  *
- * The parts are looked at one by one, so that one that cannot be read does not hide the others: `meta.properties`, the
- * metadata log, the checkpoints, the folders, and each partition's segments, records and indexes.
+ * The parts are looked at one by one, so that one that cannot be read does not hide the others:
+ * `meta.properties`, the metadata log, the checkpoints, the folders, and each partition's segments,
+ * records and indexes.
  */
 
 import { loadCrc32c } from "../bytes/crc32c.ts";
@@ -67,13 +68,15 @@ interface StoreCheck {
 }
 
 /**
- * Verifies every byte of a store: files and records against each other, checksums, indexes. Changes nothing, and may be
- * called while the store is open, here or elsewhere; then its ends are moving, and the report says so.
+ * Verifies every byte of a store: files and records against each other, checksums, indexes. Changes
+ * nothing, and may be called while the store is open, here or elsewhere; then its ends are moving,
+ * and the report says so.
  *
  * @param path The store's folder, of ottla's or Kafka's.
  * @param options Where the files are.
  * @returns Resolves with what was found; a damaged store is a result, not an error.
- * @throws TypeError or RangeError if the path is none. OttlaError `STORE_INVALID` if the folder is no store at all.
+ * @throws TypeError or RangeError if the path is none. OttlaError `STORE_INVALID` if the folder is
+ * no store at all.
  */
 export async function checkStore(
   path: string | URL,

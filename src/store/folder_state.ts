@@ -1,6 +1,6 @@
 /**
- * What the files of a folder say about the store in it, before anything there is changed: a folder that cannot be opened is found out here, and
- * stays as it is.
+ * What the files of a folder say about the store in it, before anything there is changed: a folder
+ * that cannot be opened is found out here, and stays as it is.
  */
 
 import { OttlaError } from "../errors.ts";
@@ -55,7 +55,8 @@ export interface FolderState {
  * @param fs Where it is.
  * @param folder The store's folder, which exists.
  * @returns What they say.
- * @throws OttlaError `STORE_INVALID` if they are damaged or of another program, `UNSUPPORTED_VERSION` if a newer version wrote them.
+ * @throws OttlaError `STORE_INVALID` if they are damaged or of another program,
+ * `UNSUPPORTED_VERSION` if a newer version wrote them.
  */
 export function readFolderState(fs: FileSystem, folder: string): FolderState {
   const metaFile = readMetaFile(fs, folder);
@@ -85,7 +86,10 @@ export function readFolderState(fs: FileSystem, folder: string): FolderState {
   };
 }
 
-/** A folder that was only formatted, or whose first opening crashed, has features to be recorded before anything else. */
+/**
+ * A folder that was only formatted, or whose first opening crashed, has features to be recorded
+ * before anything else.
+ */
 function firstRecordsOf(
   fs: FileSystem,
   folder: string,

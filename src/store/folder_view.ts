@@ -1,9 +1,10 @@
 /**
- * A store's folder seen from outside: what its files say, without its lock and without changing a byte. For tools
- * that look at a folder while its owner has it open, or that must not touch it at all.
+ * A store's folder seen from outside: what its files say, without its lock and without changing a
+ * byte. For tools that look at a folder while its owner has it open, or that must not touch it at
+ * all.
  *
- * What is torn at the end of a log is passed over: the owner may just be writing it. So this view is what a
- * recovery would find, not what the owner has acknowledged.
+ * What is torn at the end of a log is passed over: the owner may just be writing it. So this view
+ * is what a recovery would find, not what the owner has acknowledged.
  */
 
 import { readOffsetCheckpoint } from "../log/checkpoint_file.ts";

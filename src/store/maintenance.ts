@@ -1,5 +1,6 @@
 /**
- * What a store does by itself: retention every `retentionCheckMs`, recovery points every `checkpointMs`. None of it keeps the process alive.
+ * What a store does by itself: retention every `retentionCheckMs`, recovery points every
+ * `checkpointMs`. None of it keeps the process alive.
  */
 
 import { OttlaError } from "../errors.ts";
@@ -54,7 +55,8 @@ export function startMaintenance(internals: StoreInternals): void {
       try {
         task(internals);
       } catch (error) {
-        // A full or failing disk: the next appends say so to somebody who can act on it, and the next round tries again.
+        // A full or failing disk: the next appends say so to somebody who can act on it, and the
+        // next round tries again.
         if (!(error instanceof OttlaError) && !(error instanceof Error && "code" in error)) {
           throw error;
         }

@@ -1,8 +1,9 @@
 /**
  * The metadata log `__cluster_metadata-0`: read at open, appended to by every change of a topic.
  *
- * Records are written as Kafka's controller writes them (src/FORMAT.md, section 5). The first change after an opening begins a new
- * epoch with a LEADER_CHANGE, as a new leader would; a store that only writes data leaves the metadata log alone.
+ * Records are written as Kafka's controller writes them (src/FORMAT.md, section 5). The first
+ * change after an opening begins a new epoch with a LEADER_CHANGE, as a new leader would; a store
+ * that only writes data leaves the metadata log alone.
  */
 
 import { zeroUuid } from "../bytes/uuid.ts";
@@ -31,7 +32,10 @@ export interface MetadataLog {
   readonly image: MetadataImage;
   readonly nodeId: number;
   readonly builder: BatchBuilder;
-  /** The epoch of the last batch, of the quorum's state, or of the snapshot, whichever is the highest. */
+  /**
+   * The epoch of the last batch, of the quorum's state, or of the snapshot, whichever is the
+   * highest.
+   */
   lastEpoch: number;
   /** Whether this opening has begun its own epoch. */
   hasEpoch: boolean;
@@ -66,8 +70,8 @@ export function metadataLog(log: Log, metadata: FolderMetadata, nodeId: number):
 }
 
 /**
- * Makes a change of the metadata: nobody else's comes between looking at the image and applying the change, and nothing is applied before
- * it is on disk.
+ * Makes a change of the metadata: nobody else's comes between looking at the image and applying the
+ * change, and nothing is applied before it is on disk.
  *
  * @param metadata The metadata log.
  * @param change Looks at the image and gives the records that change it.

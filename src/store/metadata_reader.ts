@@ -1,8 +1,10 @@
 /**
- * Reads the metadata of a folder: the newest snapshot, and the log `__cluster_metadata-0` behind it (src/FORMAT.md, sections 5.5 and 5.6).
+ * Reads the metadata of a folder: the newest snapshot, and the log `__cluster_metadata-0` behind it
+ * (src/FORMAT.md, sections 5.5 and 5.6).
  *
- * Nothing is changed, so a folder that cannot be opened is left as it is. What a crash tore off at the end of the log is passed over and cut by
- * the recovery of the log; damage anywhere else would take topics away, and is an error.
+ * Nothing is changed, so a folder that cannot be opened is left as it is. What a crash tore off at
+ * the end of the log is passed over and cut by the recovery of the log; damage anywhere else would
+ * take topics away, and is an error.
  */
 
 import { OttlaError } from "../errors.ts";
@@ -31,7 +33,10 @@ export interface FolderMetadata {
   readonly image: MetadataImage;
   /** Records that must come before any others are appended. */
   readonly pending: readonly MetadataRecord[];
-  /** The epoch of the last batch, of the quorum's state, or of the snapshot, whichever is the highest. */
+  /**
+   * The epoch of the last batch, of the quorum's state, or of the snapshot, whichever is the
+   * highest.
+   */
   readonly lastEpoch: number;
   /** Where the log has to begin; behind its end if a snapshot is ahead of it. */
   readonly startOffset: number;
@@ -69,7 +74,8 @@ const snapshotBytesMax = 2 ** 30;
  * @param folder The metadata log's folder, which need not be there.
  * @param syncedOffset Up to where the log is known to have been on disk.
  * @returns What it says.
- * @throws OttlaError `STORE_INVALID` if it is damaged, `UNSUPPORTED_VERSION` if a newer Kafka wrote it.
+ * @throws OttlaError `STORE_INVALID` if it is damaged, `UNSUPPORTED_VERSION` if a newer Kafka wrote
+ * it.
  */
 export function readMetadata(
   fs: FileSystem,
@@ -118,7 +124,8 @@ export function readMetadata(
  * @param fs Where it is.
  * @param path Of the `bootstrap.checkpoint`.
  * @returns Its records; none if there is no such file.
- * @throws OttlaError `STORE_INVALID` if it is damaged, `UNSUPPORTED_VERSION` if a newer Kafka wrote it.
+ * @throws OttlaError `STORE_INVALID` if it is damaged, `UNSUPPORTED_VERSION` if a newer Kafka wrote
+ * it.
  */
 export function readBootstrapRecords(fs: FileSystem, path: string): MetadataRecord[] {
   const records: MetadataRecord[] = [];

@@ -1,12 +1,13 @@
 /**
  * Opens and closes a store.
  *
- * Opening, in this order: what the folder is is decided from its names alone; the lock is taken; the metadata is read, and whatever cannot be
- * opened is found out; only then is anything changed: `meta.properties` goes out of a broker's sight, the marks of a clean shutdown are taken
- * away, and if there was none, every log is recovered. Closing goes the other way.
+ * Opening, in this order: what the folder is is decided from its names alone; the lock is taken;
+ * the metadata is read, and whatever cannot be opened is found out; only then is anything changed:
+ * `meta.properties` goes out of a broker's sight, the marks of a clean shutdown are taken away, and
+ * if there was none, every log is recovered. Closing goes the other way.
  *
- * A lock leaves a file behind. So a folder where ottla has never been is read before its lock is taken too: if it is refused, not even that
- * file is in it.
+ * A lock leaves a file behind. So a folder where ottla has never been is read before its lock is
+ * taken too: if it is refused, not even that file is in it.
  */
 
 import { strict as assert } from "node:assert";
@@ -78,12 +79,14 @@ const recoveriesAtOnce = 64;
 /**
  * Opens the store in a folder, and makes it if the folder is empty or not there.
  *
- * @param path The folder, as a path or a `file:` URL, or ":memory:" for a store that lives and dies with the process.
+ * @param path The folder, as a path or a `file:` URL, or ":memory:" for a store that lives and dies
+ * with the process.
  * @param options See `StoreOptions`.
  * @returns The store. It must be closed with `closeStore`, or be declared with `await using`.
- * @throws TypeError or RangeError for an argument of the wrong kind. OttlaError `STORE_LOCKED` if somebody has it open, `STORE_INVALID` if the
- * folder is not a Kafka log directory or is damaged beyond what can be opened, `UNSUPPORTED_VERSION` if a newer version wrote it; then nothing
- * in the folder is changed. `DISK_FULL` or `KAFKA_STORAGE_ERROR` if the disk fails.
+ * @throws TypeError or RangeError for an argument of the wrong kind. OttlaError `STORE_LOCKED` if
+ * somebody has it open, `STORE_INVALID` if the folder is not a Kafka log directory or is damaged
+ * beyond what can be opened, `UNSUPPORTED_VERSION` if a newer version wrote it; then nothing in the
+ * folder is changed. `DISK_FULL` or `KAFKA_STORAGE_ERROR` if the disk fails.
  * @example
  * ```ts
  * import { closeStore, openStore } from "ottla";
@@ -154,7 +157,8 @@ function openFolderUndo(pool: FilePool, lock: StoreLock, folder: string, wasShow
  *
  * @param store The store. Closing it twice is fine.
  * @returns Resolves when all is done.
- * @throws OttlaError if something could not be written; the store is closed all the same, and recovers when it is next opened.
+ * @throws OttlaError if something could not be written; the store is closed all the same, and
+ * recovers when it is next opened.
  */
 export async function closeStore(store: Store): Promise<void> {
   const internals = internalsOf(store);
@@ -194,7 +198,8 @@ export async function flush(store: Store): Promise<void> {
 }
 
 /**
- * Lets go of a store as a crash of the process would: nothing is written, no mark is left. For tests of recovery.
+ * Lets go of a store as a crash of the process would: nothing is written, no mark is left. For
+ * tests of recovery.
  *
  * @param store The store; it cannot be used afterwards.
  */
@@ -223,7 +228,9 @@ async function closeLogs(internals: StoreInternals): Promise<void> {
   if (failed !== undefined) throw failed.reason;
 }
 
-/** On runtimes without zstd of their own it must be loaded before a batch that needs it turns up. */
+/**
+ * On runtimes without zstd of their own it must be loaded before a batch that needs it turns up.
+ */
 async function loadZstd(): Promise<void> {
   try {
     await loadCodec("zstd");
@@ -234,8 +241,8 @@ async function loadZstd(): Promise<void> {
 }
 
 /**
- * Makes sure that there is a folder and that it may be opened, changing nothing if it may not. What another process is just making a store of can
- * only be judged under the lock.
+ * Makes sure that there is a folder and that it may be opened, changing nothing if it may not. What
+ * another process is just making a store of can only be judged under the lock.
  */
 function prepareFolder(fs: FileSystem, folder: string, create: boolean): void {
   try {
@@ -332,7 +339,8 @@ async function openLocked(
   };
   if (!isClean) {
     writeRecoveryPoints(internals);
-    // A deletion that crashed must leave nothing that a new topic of the same name would begin with.
+    // A deletion that crashed must leave nothing that a new topic of the same name would begin
+    // with.
     writeStartOffsets(internals);
   }
   return internals;
@@ -365,7 +373,10 @@ function openMetadata(
   return metadataLog(log, metadata, nodeId);
 }
 
-/** What a broker would change if it ran on the folder: its controller appends to this log at every start. */
+/**
+ * What a broker would change if it ran on the folder: its controller appends to this log at every
+ * start.
+ */
 function cleanShutdownOf(log: Log): CleanShutdown {
   return {
     metadataEndOffset: log.endOffset,

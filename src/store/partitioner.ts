@@ -1,9 +1,10 @@
 /**
  * How a record finds its partition.
  *
- * A record's own `partition` comes first. With a key, the topic's partitioner decides: `xxh64` and `murmur2` by a hash of the key, so that a
- * key always comes to the same partition. Without a key both keep to one partition until about 16 KiB have gone there and then pick another
- * at random, which makes larger batches than going around.
+ * A record's own `partition` comes first. With a key, the topic's partitioner decides: `xxh64` and
+ * `murmur2` by a hash of the key, so that a key always comes to the same partition. Without a key
+ * both keep to one partition until about 16 KiB have gone there and then pick another at random,
+ * which makes larger batches than going around.
  */
 
 import { murmur2, toPositive } from "../bytes/murmur2.ts";

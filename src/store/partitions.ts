@@ -1,4 +1,6 @@
-/** The partitions of a store: their logs, opened when first needed, and what is recorded of them. */
+/**
+ * The partitions of a store: their logs, opened when first needed, and what is recorded of them.
+ */
 
 import { hexOfUuid } from "../bytes/uuid.ts";
 import { OttlaError } from "../errors.ts";
@@ -32,7 +34,8 @@ export interface Checkpoints {
 }
 
 /**
- * Reads what is recorded. A file that cannot be read counts as empty, as for Kafka: then more is scanned.
+ * Reads what is recorded. A file that cannot be read counts as empty, as for Kafka: then more is
+ * scanned.
  *
  * @param fs Where it is.
  * @param folder The store's folder.
@@ -241,12 +244,14 @@ export function configOf(
 }
 
 /**
- * Sets folders aside that belong to no topic: what a deletion left is removed, anything else is renamed as Kafka renames it.
+ * Sets folders aside that belong to no topic: what a deletion left is removed, anything else is
+ * renamed as Kafka renames it.
  *
  * @param fs Where it is.
  * @param folder The store's folder.
  * @param image The metadata.
- * @param isClean Whether the store was closed properly; then there is nothing but what could not be removed before.
+ * @param isClean Whether the store was closed properly; then there is nothing but what could not be
+ * removed before.
  * @param newId Gives an id for a name.
  */
 export function settleFolders(
@@ -309,7 +314,8 @@ export function removeFolderWithFiles(fs: FileSystem, path: string): void {
     for (const { name } of fs.list(path)) fs.remove(joinPath(path, name));
     fs.removeFolder(path);
   } catch (error) {
-    // On Windows a file that is still read cannot be removed: the next opening removes what is left.
+    // On Windows a file that is still read cannot be removed: the next opening removes what is
+    // left.
     if (!hasErrorCode(error, "EBUSY") && !hasErrorCode(error, "EPERM")) throw error;
   }
 }

@@ -20,7 +20,9 @@ export interface StoreOptions {
   readonly create?: boolean;
   /** The level that appends wait for unless they say otherwise; "disk" unless given. */
   readonly ack?: "disk" | "os" | "memory";
-  /** How records with a key find their partition, for topics that do not say; "xxh64" unless given. */
+  /**
+   * How records with a key find their partition, for topics that do not say; "xxh64" unless given.
+   */
   readonly partitioner?: Partitioner;
   /** How often retention is enforced, in milliseconds; 300,000 unless given. */
   readonly retentionCheckMs?: number;
@@ -35,8 +37,8 @@ export interface StoreOptions {
   /** Where random ids come from; for tests. */
   readonly randomBytes?: RandomBytes;
   /**
-   * Overrides of every topic's configuration that are not recorded, for tests that need what Kafka does not allow,
-   * such as segments of a few kilobytes.
+   * Overrides of every topic's configuration that are not recorded, for tests that need what Kafka
+   * does not allow, such as segments of a few kilobytes.
    */
   readonly topicOverrides?: Partial<TopicConfig>;
 }
@@ -106,7 +108,10 @@ export interface PartitionState {
   log: Log | undefined;
   /** Everything below it is on disk, as it was last recorded. */
   recoveryPoint: number;
-  /** Whether all of the log is on disk, because it was closed properly and has not been opened since. */
+  /**
+   * Whether all of the log is on disk, because it was closed properly and has not been opened
+   * since.
+   */
   isClean: boolean;
   /** The first offset that can be read, as it was last recorded. */
   startOffset: number;
@@ -163,7 +168,8 @@ export function checkLock(internals: StoreInternals): void {
  * @param store The inside of a store.
  * @param name The topic's name.
  * @returns The topic.
- * @throws TypeError if the name is no text, OttlaError `UNKNOWN_TOPIC_OR_PARTITION` if there is no such topic.
+ * @throws TypeError if the name is no text, OttlaError `UNKNOWN_TOPIC_OR_PARTITION` if there is no
+ * such topic.
  */
 export function getTopicState(store: StoreInternals, name: string): TopicState {
   const topic = store.topics.get(name);
@@ -182,7 +188,8 @@ export function getTopicState(store: StoreInternals, name: string): TopicState {
  * @param topic The topic.
  * @param partition Its number.
  * @returns The partition.
- * @throws TypeError if the number is no whole number, OttlaError `UNKNOWN_TOPIC_OR_PARTITION` if there is no such partition.
+ * @throws TypeError if the number is no whole number, OttlaError `UNKNOWN_TOPIC_OR_PARTITION` if
+ * there is no such partition.
  */
 export function getPartitionState(topic: TopicState, partition: number): PartitionState {
   const state = typeof partition === "number" ? topic.partitions[partition] : undefined;

@@ -1,8 +1,9 @@
 /**
  * The files in the root of a store: which there are, and what they say about the folder.
  *
- * While a store is open its `meta.properties` bears another name, and a Kafka broker refuses a folder without that file. It gets its name
- * back when the store is closed; after a crash, when it is next opened and closed.
+ * While a store is open its `meta.properties` bears another name, and a Kafka broker refuses a
+ * folder without that file. It gets its name back when the store is closed; after a crash, when it
+ * is next opened and closed.
  */
 
 import { OttlaError } from "../errors.ts";
@@ -29,8 +30,8 @@ export const bootstrapName = "bootstrap.checkpoint";
 export const logStartName = "log-start-offset-checkpoint";
 
 /**
- * What a folder is, as far as its names tell: a log directory of ottla's or Kafka's, one that may become a store, one that another process
- * is just making a store of, or something else.
+ * What a folder is, as far as its names tell: a log directory of ottla's or Kafka's, one that may
+ * become a store, one that another process is just making a store of, or something else.
  */
 export type FolderKind = "store" | "empty" | "unfinished" | "foreign";
 
@@ -156,7 +157,8 @@ export function writeCleanShutdown(fs: FileSystem, folder: string, mark: CleanSh
  * @param fs Where it is.
  * @param folder The store's folder.
  * @returns Names by topic id.
- * @throws OttlaError `UNSUPPORTED_VERSION` if a newer ottla wrote the file, `STORE_INVALID` if it cannot be read.
+ * @throws OttlaError `UNSUPPORTED_VERSION` if a newer ottla wrote the file, `STORE_INVALID` if it
+ * cannot be read.
  */
 export function readPartitioners(fs: FileSystem, folder: string): Map<string, string> {
   const path = joinPath(folder, partitionersName);

@@ -1,4 +1,7 @@
-/** Creates, describes, changes and deletes topics. Every change is in the metadata log and on disk before it is true. */
+/**
+ * Creates, describes, changes and deletes topics. Every change is in the metadata log and on disk
+ * before it is true.
+ */
 
 import { hexOfUuid } from "../bytes/uuid.ts";
 import { OttlaError } from "../errors.ts";
@@ -45,8 +48,8 @@ export type TopicOptions = TopicConfigOptions & {
   /** How many partitions; 1 unless given. */
   readonly partitions?: number;
   /**
-   * How records find their partition; the store's unless given. A function must be given again at every opening, here with `ifNotExists` or
-   * to `alterTopic`.
+   * How records find their partition; the store's unless given. A function must be given again at
+   * every opening, here with `ifNotExists` or to `alterTopic`.
    */
   readonly partitioner?: Partitioner;
 };
@@ -81,8 +84,8 @@ export interface PartitionDescription {
  * @param name 1 to 249 of the characters a-z, A-Z, 0-9, `.`, `_` and `-`.
  * @param options Its partitions and configuration; `ifNotExists` makes an existing topic a success.
  * @returns Resolves with the topic when it is on disk.
- * @throws TypeError or RangeError for options of the wrong kind. OttlaError `TOPIC_ALREADY_EXISTS`, `INVALID_TOPIC_EXCEPTION`,
- * `INVALID_PARTITIONS`, `INVALID_CONFIG`.
+ * @throws TypeError or RangeError for options of the wrong kind. OttlaError `TOPIC_ALREADY_EXISTS`,
+ * `INVALID_TOPIC_EXCEPTION`, `INVALID_PARTITIONS`, `INVALID_CONFIG`.
  */
 export async function createTopic(
   store: Store,
@@ -135,7 +138,8 @@ export async function createTopic(
 }
 
 /**
- * Deletes a topic and all of its records. Who is reading it gets an error; open ranges stay readable.
+ * Deletes a topic and all of its records. Who is reading it gets an error; open ranges stay
+ * readable.
  *
  * @param store The store.
  * @param name The topic's name.
@@ -206,7 +210,8 @@ function describe(internals: StoreInternals, topic: TopicState): TopicDescriptio
  * @param name The topic's name.
  * @param changes The settings that change; null sets one back to its default.
  * @returns Resolves with the topic when the change is on disk.
- * @throws TypeError for an unknown setting or a value of the wrong kind. OttlaError `UNKNOWN_TOPIC_OR_PARTITION`, `INVALID_CONFIG`.
+ * @throws TypeError for an unknown setting or a value of the wrong kind. OttlaError
+ * `UNKNOWN_TOPIC_OR_PARTITION`, `INVALID_CONFIG`.
  */
 export async function alterTopic(
   store: Store,
@@ -279,14 +284,16 @@ export async function createPartitions(
 }
 
 /**
- * Deletes the records of a partition before an offset. Their space is given back segment by segment.
+ * Deletes the records of a partition before an offset. Their space is given back segment by
+ * segment.
  *
  * @param store The store.
  * @param topicName The topic's name.
  * @param partition The partition's number.
  * @param beforeOffset The first offset to keep; -1 deletes all that can be read now.
  * @returns Resolves with the new start offset when it is on disk.
- * @throws TypeError or RangeError, OttlaError `UNKNOWN_TOPIC_OR_PARTITION`, `OFFSET_OUT_OF_RANGE` beyond the high watermark.
+ * @throws TypeError or RangeError, OttlaError `UNKNOWN_TOPIC_OR_PARTITION`, `OFFSET_OUT_OF_RANGE`
+ * beyond the high watermark.
  */
 export function deleteRecords(
   store: Store,
@@ -315,7 +322,8 @@ export function deleteRecords(
  *
  * @param internals The inside of a store.
  * @param topic The topic.
- * @returns The partitioner, or undefined if it was a function and has not been given again since the store was opened.
+ * @returns The partitioner, or undefined if it was a function and has not been given again since
+ * the store was opened.
  */
 export function findPartitioner(
   internals: StoreInternals,
@@ -331,7 +339,8 @@ export function findPartitioner(
  * @param internals The inside of a store.
  * @param topic The topic.
  * @returns The partitioner.
- * @throws OttlaError `INVALID_CONFIG` if it was a function and has not been given again since the store was opened.
+ * @throws OttlaError `INVALID_CONFIG` if it was a function and has not been given again since the
+ * store was opened.
  */
 export function getPartitioner(internals: StoreInternals, topic: TopicState): Partitioner {
   const partitioner = findPartitioner(internals, topic);
@@ -388,7 +397,10 @@ function wakeReaders(topic: TopicState): void {
   }
 }
 
-/** What a deletion could not remove must not be taken for the partitions of a new topic of that name. */
+/**
+ * What a deletion could not remove must not be taken for the partitions of a new topic of that
+ * name.
+ */
 function setFoldersAside(internals: StoreInternals, topic: TopicState, from: number): void {
   const { fs, folder, randomBytes } = internals;
   for (const { partition } of topic.partitions.slice(from)) {

@@ -1,5 +1,6 @@
 /**
- * For tests of code that uses ottla: time that a test decides, files in memory that outlive their store, and crashes.
+ * For tests of code that uses ottla: time that a test decides, files in memory that outlive their
+ * store, and crashes.
  *
  * @example
  * ```ts

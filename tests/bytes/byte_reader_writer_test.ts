@@ -1,4 +1,6 @@
-/** The byte reader and writer: what one writes the other reads, and no input is read past its end. */
+/**
+ * The byte reader and writer: what one writes the other reads, and no input is read past its end.
+ */
 
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";

@@ -1,4 +1,7 @@
-/** CRC-32C: the check value of the standard, and the native and the WebAssembly form against each other. */
+/**
+ * CRC-32C: the check value of the standard, and the native and the WebAssembly form against each
+ * other.
+ */
 
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";

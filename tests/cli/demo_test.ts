@@ -1,4 +1,7 @@
-/** The demo as a whole: on the flights, on files of each form, on a damaged disk, and on what it cannot run with. */
+/**
+ * The demo as a whole: on the flights, on files of each form, on a damaged disk, and on what it
+ * cannot run with.
+ */
 
 import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";

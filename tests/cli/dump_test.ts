@@ -1,7 +1,8 @@
 /**
- * `ottla dump` against what Kafka's own tool printed of the files in `tests/fixtures`, kept in the `.golden.txt` files
- * beside this one. Whoever makes the fixtures anew makes these anew too, with `kafka.tools.DumpLogSegments`, the
- * files named in them, and `--print-data-log`, nothing, or `--cluster-metadata-decoder`.
+ * `ottla dump` against what Kafka's own tool printed of the files in `tests/fixtures`, kept in the
+ * `.golden.txt` files beside this one. Whoever makes the fixtures anew makes these anew too, with
+ * `kafka.tools.DumpLogSegments`, the files named in them, and `--print-data-log`, nothing, or
+ * `--cluster-metadata-decoder`.
  */
 
 import assert from "node:assert/strict";

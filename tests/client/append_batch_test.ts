@@ -1,4 +1,6 @@
-/** Appending many records: order, batches, all or nothing, and code of the user's that interferes. */
+/**
+ * Appending many records: order, batches, all or nothing, and code of the user's that interferes.
+ */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

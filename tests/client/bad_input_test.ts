@@ -1,4 +1,7 @@
-/** Every public function with what it must not be given: the argument is named, and nothing is changed. */
+/**
+ * Every public function with what it must not be given: the argument is named, and nothing is
+ * changed.
+ */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,4 +1,6 @@
-/** Ranges: the bytes of the files, to sockets and streams of every kind, as fast as they are taken. */
+/**
+ * Ranges: the bytes of the files, to sockets and streams of every kind, as fast as they are taken.
+ */
 
 import assert from "node:assert/strict";
 import { createServer, Socket } from "node:net";

@@ -1,4 +1,7 @@
-/** Reading as records come: no gap between history and present, nothing twice, and nobody left behind who waits. */
+/**
+ * Reading as records come: no gap between history and present, nothing twice, and nobody left
+ * behind who waits.
+ */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -245,7 +248,8 @@ test("a log that ends in offsets without records is waited for, not gone around 
   await createTopic(store, "orders");
   await appendBatch(store, "orders", numbered(0, 3));
   await closeStore(store);
-  // What compaction and a roll can leave: an empty segment behind offsets that have no record any more.
+  // What compaction and a roll can leave: an empty segment behind offsets that have no record any
+  // more.
   writeFile(fs, joinPath(storeFolder, "orders-0/00000000000000000010.log"), "");
   const reopened = await openTestStore(fs);
   const reader = read(reopened, "orders", { live: true });

@@ -16,8 +16,8 @@ import type { Kafka } from "./kafka_tools.ts";
 import { checkFolder } from "./ottla_checks.ts";
 
 /**
- * What a broker warns of on any folder: that its controller begins, and that it sets a log's high watermark, which
- * no file tells it, to 0 before it finds it.
+ * What a broker warns of on any folder: that its controller begins, and that it sets a log's high
+ * watermark, which no file tells it, to 0 before it finds it.
  */
 const expectedWarnings = [
   /Performing controller activation/,
@@ -29,7 +29,8 @@ const producedTopic = "codec-none";
 const producedCount = 8;
 
 /**
- * Starts a broker on ottla's folder, reads everything with Kafka's console consumer, and the other way round.
+ * Starts a broker on ottla's folder, reads everything with Kafka's console consumer, and the other
+ * way round.
  *
  * @param checks Where the outcome is counted.
  * @param kafka Kafka.

@@ -16,7 +16,8 @@ const differencesMax = 20;
  *
  * @param checks Where the outcome is counted.
  * @param name What is checked.
- * @param findDifferences Returns a line a difference: file, offset and both values. Throwing is failing.
+ * @param findDifferences Returns a line a difference: file, offset and both values. Throwing is
+ * failing.
  * @returns True if there was no difference.
  */
 export async function check(

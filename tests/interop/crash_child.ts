@@ -1,5 +1,6 @@
 /**
- * A program that appends to a store until it is killed, and says after every acknowledgement how far it got.
+ * A program that appends to a store until it is killed, and says after every acknowledgement how
+ * far it got.
  *
  * Its parameter is the store's folder.
  */

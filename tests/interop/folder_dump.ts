@@ -1,5 +1,6 @@
 /**
- * What Kafka's dump tool finds in a log folder that nobody has open: topics, configurations, batches.
+ * What Kafka's dump tool finds in a log folder that nobody has open: topics, configurations,
+ * batches.
  */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";

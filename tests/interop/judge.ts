@@ -1,5 +1,6 @@
 /**
- * Holds every file of a closed log folder to Kafka's dump tool, and `ottla dump` to what that tool prints.
+ * Holds every file of a closed log folder to Kafka's dump tool, and `ottla dump` to what that tool
+ * prints.
  */
 import { execFile } from "node:child_process";
 import { readdir } from "node:fs/promises";
@@ -44,8 +45,9 @@ export async function judgeFolder(kafka: Kafka, folder: string): Promise<string[
 }
 
 /**
- * Compares `ottla dump` with Kafka's dump tool over every file of a folder: batches and records of logs, metadata
- * records of the metadata log and its snapshots, entries of indexes and of producer snapshots.
+ * Compares `ottla dump` with Kafka's dump tool over every file of a folder: batches and records of
+ * logs, metadata records of the metadata log and its snapshots, entries of indexes and of producer
+ * snapshots.
  *
  * @param kafka Kafka.
  * @param folder A log folder that nobody has open.

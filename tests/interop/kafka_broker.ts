@@ -16,7 +16,9 @@ const loopback = "127.0.0.1";
 
 /** How a log folder is formatted and its broker configured. */
 export interface BrokerOptions {
-  /** True: the quorum's voters are in the folder. False, the default: they are in the configuration. */
+  /**
+   * True: the quorum's voters are in the folder. False, the default: they are in the configuration.
+   */
   readonly isStandalone?: boolean;
   /** Lines for server.properties that differ from the ones below. */
   readonly overrides?: Readonly<Record<string, string | number>>;

@@ -54,7 +54,8 @@ const transactionsTopic = "transactions";
 const transactionCount = 5;
 
 /**
- * Makes folders with a broker, opens and extends them with ottla, and starts a broker on them again.
+ * Makes folders with a broker, opens and extends them with ottla, and starts a broker on them
+ * again.
  *
  * @param checks Where the outcome is counted.
  * @param kafka Kafka.
@@ -214,7 +215,9 @@ function compareEndOffsets(store: Store, expected: Expected, brokerCount = 0): s
   });
 }
 
-/** Starts a broker on the folder again: it must know all that it knew, and what ottla did meanwhile. */
+/**
+ * Starts a broker on the folder again: it must know all that it knew, and what ottla did meanwhile.
+ */
 async function bootAndConsume(
   kafka: Kafka,
   folder: string,
@@ -247,7 +250,9 @@ async function compareCount(broker: Broker, topic: ExpectedTopic): Promise<strin
     : [`${topic.name}: consumed ${records.length} records, expected ${count}`];
 }
 
-/** Whether aborted records stay out of sight, and a producer can go on under its transactional id. */
+/**
+ * Whether aborted records stay out of sight, and a producer can go on under its transactional id.
+ */
 async function compareTransactions(broker: Broker, expected: Expected): Promise<string[]> {
   const topic = transactionsTopic;
   const batches = expected.topics.find(({ name }) => name === topic)?.partitions[0]?.batches ?? [];

@@ -9,7 +9,10 @@ import { runTool, startTool } from "./kafka_tools.ts";
 /** The codecs that Kafka's producers can be told to use. */
 export type Codec = "none" | "gzip" | "snappy" | "lz4" | "zstd";
 
-/** One record as Kafka's console producer and consumer write it; no part may hold a tab or a newline. */
+/**
+ * One record as Kafka's console producer and consumer write it; no part may hold a tab or a
+ * newline.
+ */
 export interface ConsoleRecord {
   readonly key: string | null;
   readonly value: string | null;
@@ -108,7 +111,9 @@ export async function findKafkaCommittedOffset(
   return row === undefined ? undefined : Number(row[3]);
 }
 
-/** Deletes the records of one partition in front of an offset; `scratchPath` is a file it may write. */
+/**
+ * Deletes the records of one partition in front of an offset; `scratchPath` is a file it may write.
+ */
 export async function deleteKafkaRecords(
   broker: Broker,
   topic: string,
@@ -149,8 +154,8 @@ export async function consoleProduce(
 }
 
 /**
- * Reads the first `count` records of a topic with Kafka's console consumer, in partition order. It gives up
- * when no record comes for `waitMs`, 20,000 by default.
+ * Reads the first `count` records of a topic with Kafka's console consumer, in partition order. It
+ * gives up when no record comes for `waitMs`, 20,000 by default.
  */
 export async function consoleConsume(
   broker: Broker,

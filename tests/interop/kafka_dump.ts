@@ -1,8 +1,8 @@
 /**
  * What Kafka's DumpLogSegments says of segments, indexes, snapshots and the metadata log.
  *
- * `parseDump` reads the tool's text. It reads everybody's text of the same form, so that another dump
- * of the same file can be compared with Kafka's line by line.
+ * `parseDump` reads the tool's text. It reads everybody's text of the same form, so that another
+ * dump of the same file can be compared with Kafka's line by line.
  */
 import { relative } from "node:path";
 import { kafkaVersion, runTool } from "./kafka_tools.ts";
@@ -96,8 +96,8 @@ const checkParameters = {
  * Runs DumpLogSegments over files.
  *
  * @param kafka Kafka.
- * @param files The paths of `.log`, `.index`, `.timeindex`, `.txnindex`, `.snapshot` or `.checkpoint`
- * files; none may hold a comma.
+ * @param files The paths of `.log`, `.index`, `.timeindex`, `.txnindex`, `.snapshot` or
+ * `.checkpoint` files; none may hold a comma.
  * @param options How to decode, or what to check.
  * @returns What it printed, one entry a file in the order asked for, and its complaints.
  * @throws Error If the tool cannot be run at all; a tool that fails is a complaint.
@@ -229,8 +229,9 @@ export function shortPath(folder: string, path: string): string {
 }
 
 /**
- * The tool says on its error stream what does not fit together, and the rest among its lines. Kafka 4.3 complains of
- * every segment that does not begin at offset 0, its own included: that is passed over.
+ * The tool says on its error stream what does not fit together, and the rest among its lines. Kafka
+ * 4.3 complains of every segment that does not begin at offset 0, its own included: that is passed
+ * over.
  */
 function findComplaints(stdout: string, stderr: string): string[] {
   const real = stderr.replace(

@@ -1,5 +1,6 @@
 /**
- * A log folder that a real Kafka broker wrote, with everything in it that ottla must be able to open.
+ * A log folder that a real Kafka broker wrote, with everything in it that ottla must be able to
+ * open.
  */
 import { existsSync } from "node:fs";
 import { mkdir, readFile, stat } from "node:fs/promises";
@@ -244,7 +245,9 @@ async function fillTransactions(broker: Broker): Promise<void> {
   await consoleConsume(broker, topic, 40, { groupId: "committed", isCommitted: true });
 }
 
-/** A topic that is gone, one made again under its old name, and one whose first records are gone. */
+/**
+ * A topic that is gone, one made again under its old name, and one whose first records are gone.
+ */
 async function fillDeleted(broker: Broker): Promise<void> {
   for (const topic of ["shortened", "recreated", "deleted"]) {
     await createKafkaTopic(broker, topic, 1);

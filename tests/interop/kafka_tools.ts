@@ -1,8 +1,8 @@
 /**
  * Apache Kafka's own tools, fetched with Maven and run with Java: the judge of what ottla writes.
  *
- * Maven resolves the jars into its local repository. Only the resulting classpath is kept by us, in a
- * cache folder, so that later runs start at once and need no network.
+ * Maven resolves the jars into its local repository. Only the resulting classpath is kept by us, in
+ * a cache folder, so that later runs start at once and need no network.
  */
 import { Buffer } from "node:buffer";
 import { spawn } from "node:child_process";
@@ -13,7 +13,10 @@ import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import process from "node:process";
 
-/** The Kafka release whose tools and broker judge us; the variable OTTLA_INTEROP_KAFKA names another. */
+/**
+ * The Kafka release whose tools and broker judge us; the variable OTTLA_INTEROP_KAFKA names
+ * another.
+ */
 export const kafkaVersion: string = process.env["OTTLA_INTEROP_KAFKA"] ?? "4.1.1";
 
 /** The oldest Java that Kafka 4's tools and broker run on. */
@@ -285,7 +288,9 @@ function startProgram(
   return child;
 }
 
-/** Runs any program to its end; one that cannot be started has exit code 127 if failing is allowed. */
+/**
+ * Runs any program to its end; one that cannot be started has exit code 127 if failing is allowed.
+ */
 function runProgram(
   program: string,
   parameters: readonly string[],
@@ -311,7 +316,8 @@ function runProgram(
     };
     child.stdout?.on("data", (chunk: Uint8Array) => collect(stdout, chunk));
     child.stderr?.on("data", (chunk: Uint8Array) => collect(stderr, chunk));
-    // A program that ends before it has read its input closes the pipe; its exit code tells the rest.
+    // A program that ends before it has read its input closes the pipe; its exit code tells the
+    // rest.
     child.stdin?.on("error", () => {});
     child.stdin?.end(options.input ?? "");
     child.once("error", (error) => {

@@ -1,9 +1,9 @@
 /**
  * Kafka as the judge of what ottla writes and reads: `npm run test:interop`.
  *
- * Needs Java 17 and Maven, which fetches Kafka's own tools once; without them it says so and ends well.
- * Everything stays on the loopback interface and in scratch folders (kept for a look if OTTLA_INTEROP_KEEP
- * is set).
+ * Needs Java 17 and Maven, which fetches Kafka's own tools once; without them it says so and ends
+ * well. Everything stays on the loopback interface and in scratch folders (kept for a look if
+ * OTTLA_INTEROP_KEEP is set).
  */
 import { join } from "node:path";
 import process from "node:process";

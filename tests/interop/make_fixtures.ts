@@ -1,5 +1,6 @@
 /**
- * Writes `tests/fixtures/kafka_4_1_1/` and `tests/fixtures/kafka_batches.json` anew with a real broker.
+ * Writes `tests/fixtures/kafka_4_1_1/` and `tests/fixtures/kafka_batches.json` anew with a real
+ * broker.
  *
  * Run by hand: `npm run build`, then `node dist/tests/interop/make_fixtures.js`.
  */
@@ -88,8 +89,9 @@ const choices: readonly Choice[] = [
 ];
 
 /**
- * Makes a copy fit for a repository: a deleted partition's index files, which Kafka leaves at their full
- * size with zeros in them, become empty, and snapshots, which it makes read-only, can be written.
+ * Makes a copy fit for a repository: a deleted partition's index files, which Kafka leaves at their
+ * full size with zeros in them, become empty, and snapshots, which it makes read-only, can be
+ * written.
  */
 async function trimFolder(folder: string): Promise<void> {
   for (const name of await readdir(folder, { recursive: true })) {

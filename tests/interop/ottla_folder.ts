@@ -46,7 +46,8 @@ export const goneTopics: readonly string[] = ["deleted"];
  *
  * @param count How many.
  * @param prefix What keys and values start with.
- * @returns The records; no part of them holds a tab or a newline, so that Kafka's console can show them.
+ * @returns The records; no part of them holds a tab or a newline, so that Kafka's console can show
+ * them.
  */
 export function makeRecords(count: number, prefix: string): AppendRecord[] {
   return Array.from({ length: count }, (_, index) => ({

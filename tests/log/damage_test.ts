@@ -1,4 +1,7 @@
-/** Reading a log of which bytes were changed: never a wrong record, and nothing is lost but what stood in them. */
+/**
+ * Reading a log of which bytes were changed: never a wrong record, and nothing is lost but what
+ * stood in them.
+ */
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
@@ -207,7 +210,8 @@ describe("damage", () => {
         for (const { at, mask } of changes) {
           const segment = log.segments[Math.floor(at * log.segments.length)]!;
           const position = Math.floor((at * 997 % 1) * segment.sizeBytes);
-          // Bytes 0 to 7 of a batch are in no checksum; two wrong neighbours can bear each other out.
+          // Bytes 0 to 7 of a batch are in no checksum; two wrong neighbours can bear each other
+          // out.
           if (position % segment.sizeBytes % 70 > 12) {
             flipByte(fs, segment.log.path, position, mask);
           }

@@ -1,4 +1,7 @@
-/** What a write, a roll or a sync that fails leaves behind: the log as it was, or one that says that it cannot be used. */
+/**
+ * What a write, a roll or a sync that fails leaves behind: the log as it was, or one that says that
+ * it cannot be used.
+ */
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";

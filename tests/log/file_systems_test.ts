@@ -1,4 +1,7 @@
-/** The life of a log on the disk and in memory: levels, rolls, a torn end, retention, ranges, and closing in between. */
+/**
+ * The life of a log on the disk and in memory: levels, rolls, a torn end, retention, ranges, and
+ * closing in between.
+ */
 
 import assert from "node:assert/strict";
 

@@ -1,4 +1,7 @@
-/** What a crash may leave in a partition's folder, and what is made of it: KAFKA-BEHAVIOURS Q01, Q06, Q07. */
+/**
+ * What a crash may leave in a partition's folder, and what is made of it: KAFKA-BEHAVIOURS Q01,
+ * Q06, Q07.
+ */
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";

@@ -36,7 +36,10 @@ const isOutOfRange = (error: unknown): boolean => isOttlaError(error, "OFFSET_OU
 /** Small segments with an index entry for every other batch or so. */
 const config = { segmentBytes: 7 * numberedBatchBytes, indexIntervalBytes: 100 };
 
-/** A batch whose records have these offsets' values, beginning at an offset that need not be the end of the log. */
+/**
+ * A batch whose records have these offsets' values, beginning at an offset that need not be the end
+ * of the log.
+ */
 function appendAt(log: Log, baseOffset: number, values: readonly string[]): void {
   const builder = batchBuilder();
   log.endOffset = baseOffset;

@@ -1,4 +1,7 @@
-/** The offset of a timestamp: the first record that is not older, however the timestamps jump. KAFKA-BEHAVIOURS P18, J10. */
+/**
+ * The offset of a timestamp: the first record that is not older, however the timestamps jump.
+ * KAFKA-BEHAVIOURS P18, J10.
+ */
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";

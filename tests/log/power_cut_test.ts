@@ -24,7 +24,10 @@ const config = { segmentBytes: 10 * numberedBatchBytes, indexIntervalBytes: 150 
 
 const steps = ["disk", "disk", "os", "memory", "turn", "checkpoint"] as const;
 
-/** What happens between an opening and the power cut, and how much of what was not synced survives it. */
+/**
+ * What happens between an opening and the power cut, and how much of what was not synced survives
+ * it.
+ */
 interface Life {
   readonly steps: readonly (typeof steps)[number][];
   readonly keepsNames: boolean;

@@ -1,4 +1,7 @@
-/** Ranges: which bytes of which files hold the whole batches of some offsets, and that they stay while they are pinned. */
+/**
+ * Ranges: which bytes of which files hold the whole batches of some offsets, and that they stay
+ * while they are pinned.
+ */
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";

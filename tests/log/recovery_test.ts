@@ -1,4 +1,7 @@
-/** Opening a log again: after a clean close, a crash, and damage. KAFKA-BEHAVIOURS Q02 to Q04, Q10, Q13, Q15. */
+/**
+ * Opening a log again: after a clean close, a crash, and damage. KAFKA-BEHAVIOURS Q02 to Q04, Q10,
+ * Q13, Q15.
+ */
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
@@ -41,7 +44,9 @@ function contentOf(fs: FileSystem): [string, Uint8Array | undefined][] {
   return filesOf(fs).map((name) => [name, readFile(fs, `${logFolder}/${name}`)]);
 }
 
-/** Opens the log as after a crash, checks that a second opening gives the same, and gives the first. */
+/**
+ * Opens the log as after a crash, checks that a second opening gives the same, and gives the first.
+ */
 function recover(
   fs: FileSystem,
   recoveryPoint = 0,

@@ -1,6 +1,7 @@
 /**
- * The format page and the code say the same: the examples of `src/FORMAT.md` are decoded by the code, encoded
- * again where the code writes such bytes, and its tables are compared with those of the code.
+ * The format page and the code say the same: the examples of `src/FORMAT.md` are decoded by the
+ * code, encoded again where the code writes such bytes, and its tables are compared with those of
+ * the code.
  */
 
 import assert from "node:assert/strict";

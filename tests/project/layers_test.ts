@@ -31,7 +31,9 @@ const baseModules = ["errors.ts", "limits.ts"];
 /** Where a program begins: it has a terminal, arguments and a clock. */
 const programs = ["cli", "ui"];
 
-/** Modules of `node:` that are the same on every runtime and reach nothing but memory and packages. */
+/**
+ * Modules of `node:` that are the same on every runtime and reach nothing but memory and packages.
+ */
 const harmlessModules = [
   "assert",
   "assert/strict",

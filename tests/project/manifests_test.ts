@@ -1,6 +1,6 @@
 /**
- * The project is described twice, for npm and for JSR, and compiled by two compilers: what stands in two
- * places must agree.
+ * The project is described twice, for npm and for JSR, and compiled by two compilers: what stands
+ * in two places must agree.
  */
 
 import assert from "node:assert/strict";

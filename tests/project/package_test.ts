@@ -1,9 +1,9 @@
 /**
- * What a user gets: the packed tarball, installed into an empty project, runs the README's first program on
- * each runtime, and its types hold.
+ * What a user gets: the packed tarball, installed into an empty project, runs the README's first
+ * program on each runtime, and its types hold.
  *
- * It tests the package and not a runtime, so `npm test` lets it run in one of its runs only, to which it
- * gives the paths of all runtimes.
+ * It tests the package and not a runtime, so `npm test` lets it run in one of its runs only, to
+ * which it gives the paths of all runtimes.
  */
 
 import assert from "node:assert/strict";

@@ -1,9 +1,9 @@
 /**
  * Reads TypeScript as text, as far as rules about text need it: what is code, what it imports.
  *
- * One pass from left to right finds comments, strings, templates and regular expressions. In `code` each
- * character inside them is a space, so that a word in `code` is a word of the program and a position means
- * the same in both.
+ * One pass from left to right finds comments, strings, templates and regular expressions. In `code`
+ * each character inside them is a space, so that a word in `code` is a word of the program and a
+ * position means the same in both.
  */
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
@@ -28,7 +28,9 @@ export interface Import {
   readonly isTypeOnly: boolean;
 }
 
-/** What hides code: comments, quoted strings, regular expressions; or opens and closes a template. */
+/**
+ * What hides code: comments, quoted strings, regular expressions; or opens and closes a template.
+ */
 const tokens =
   /\/\/.*|\/\*[^]*?\*\/|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\/(?:\\.|\[(?:\\.|[^\]\\])*\]|[^/\\[\n])+\/|[`{}]/g;
 

@@ -1,6 +1,6 @@
 /**
- * The rules of style that a text can be held to, for every TypeScript file of the project. What the type
- * checkers and linters already refuse is not repeated here.
+ * The rules of style that a text can be held to, for every TypeScript file of the project. What the
+ * type checkers and linters already refuse is not repeated here.
  */
 
 import assert from "node:assert/strict";

@@ -1,6 +1,7 @@
 /**
- * Whatever the bytes are, reading them gives batches and records, or an `OttlaError`: no other error, no endless
- * loop, nothing from behind the end, no allocation by a length that was not checked.
+ * Whatever the bytes are, reading them gives batches and records, or an `OttlaError`: no other
+ * error, no endless loop, nothing from behind the end, no allocation by a length that was not
+ * checked.
  */
 
 import assert from "node:assert/strict";
@@ -73,7 +74,9 @@ function readAll(bytes: Uint8Array): Outcome[] {
   return outcomes;
 }
 
-/** The same bytes alone, and in the midst of others: what lies around them must make no difference. */
+/**
+ * The same bytes alone, and in the midst of others: what lies around them must make no difference.
+ */
 function readsTheSameAnywhere(bytes: Uint8Array): void {
   assert.deepEqual(readAll(poisoned(bytes)), readAll(bytes));
 }
@@ -139,8 +142,8 @@ test("what Kafka wrote may be damaged anywhere", () => {
 });
 
 /**
- * The records of an uncompressed batch with each length one or two bytes longer than it need be, which only the
- * careful path of the reader takes.
+ * The records of an uncompressed batch with each length one or two bytes longer than it need be,
+ * which only the careful path of the reader takes.
  */
 function withLongLengths(body: Uint8Array, recordCount: number): Uint8Array {
   const reader = byteReader(body);

@@ -7,7 +7,9 @@ import { resolve } from "node:path";
 import { describe, it } from "node:test";
 import { pathToFileURL } from "node:url";
 
-/** The runner is plain JavaScript that no compiler copies to `dist/`, hence its path from the root. */
+/**
+ * The runner is plain JavaScript that no compiler copies to `dist/`, hence its path from the root.
+ */
 const { countTests } = await import(pathToFileURL(resolve("tests/runner/reports.mjs")).href) as {
   countTests: (report: string, dialect: { suitesAreCases: boolean }) => unknown;
 };

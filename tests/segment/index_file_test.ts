@@ -73,7 +73,8 @@ test("only what is new is written, and what stood behind it goes", () => {
   for (const plan of planBatches(20).slice(10)) appendTo(segment, everyBatch, planBatch(plan));
   const { fs } = segment.pool;
   const path = joinPath(segment.folder, segmentFileName(0, "index"));
-  // Bytes behind what was saved, and one changed within it: the first are cut off, the second stays.
+  // Bytes behind what was saved, and one changed within it: the first are cut off, the second
+  // stays.
   setFile(fs, path, concat(before.subarray(0, 72), new Uint8Array(500).fill(9)));
   saveIndexFiles(segment, segment.indexes!, undefined);
   assert.deepEqual(segmentFile(segment, "index"), bytesOf(segment.indexes!)[0]);

@@ -29,7 +29,10 @@ import {
 
 await loadCrc32c();
 
-/** Puts bytes where a segment's log is and recovers it, with index files of the undamaged log beside it. */
+/**
+ * Puts bytes where a segment's log is and recovers it, with index files of the undamaged log beside
+ * it.
+ */
 function recover(
   bytes: Uint8Array,
   plans: readonly BatchPlan[],

@@ -1,4 +1,6 @@
-/** The marks of a clean shutdown: when they are believed, and that nobody finds one who must not. */
+/**
+ * The marks of a clean shutdown: when they are believed, and that nobody finds one who must not.
+ */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,4 +1,7 @@
-/** Folders that cannot be opened: each is refused with a sentence, and not one byte in it is changed. */
+/**
+ * Folders that cannot be opened: each is refused with a sentence, and not one byte in it is
+ * changed.
+ */
 
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";

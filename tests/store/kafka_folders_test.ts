@@ -1,4 +1,7 @@
-/** Folders that a real Kafka wrote: opened, read, written to, and still what a broker can start on (KRAFT-METADATA section 4.10). */
+/**
+ * Folders that a real Kafka wrote: opened, read, written to, and still what a broker can start on
+ * (KRAFT-METADATA section 4.10).
+ */
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

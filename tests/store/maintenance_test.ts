@@ -1,4 +1,7 @@
-/** What a store does by itself: retention and recovery points, and that none of it keeps a process alive. */
+/**
+ * What a store does by itself: retention and recovery points, and that none of it keeps a process
+ * alive.
+ */
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";

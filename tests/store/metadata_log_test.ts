@@ -1,4 +1,6 @@
-/** The metadata log as the store writes and reads it (KRAFT-METADATA sections 2, 3 and 4.9, 4.10). */
+/**
+ * The metadata log as the store writes and reads it (KRAFT-METADATA sections 2, 3 and 4.9, 4.10).
+ */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

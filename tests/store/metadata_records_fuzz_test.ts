@@ -1,4 +1,7 @@
-/** Metadata records under fuzz: what is encoded is decoded, and any other bytes are refused in order. */
+/**
+ * Metadata records under fuzz: what is encoded is decoded, and any other bytes are refused in
+ * order.
+ */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -98,7 +101,10 @@ function recordArbitrary(schemas: Readonly<Record<string, MessageSchema>>): fc.A
 const metadataRecords = recordArbitrary(metadataRecordSchemas) as fc.Arbitrary<MetadataRecord>;
 const controlRecords = recordArbitrary(controlRecordSchemas) as fc.Arbitrary<ControlRecord>;
 
-/** What a decoder may do with bytes: give a record that can be encoded, or refuse them by an OttlaError. */
+/**
+ * What a decoder may do with bytes: give a record that can be encoded, or refuse them by an
+ * OttlaError.
+ */
 function assertRecordOrRefusal(decode: () => unknown, encode: (record: never) => Uint8Array): void {
   let record;
   try {

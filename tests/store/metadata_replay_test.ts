@@ -127,7 +127,10 @@ function imageOf(...records: readonly MetadataRecord[]): MetadataImage {
   return image;
 }
 
-/** Asserts that the last record breaks a rule, that the message names it, and that nothing was changed. */
+/**
+ * Asserts that the last record breaks a rule, that the message names it, and that nothing was
+ * changed.
+ */
 function assertFault(records: readonly MetadataRecord[], last: MetadataRecord, text: RegExp): void {
   const image = imageOf(...records);
   assert.throws(() => applyRecord(image, last), (error) => {

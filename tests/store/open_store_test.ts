@@ -1,4 +1,7 @@
-/** Opening and closing: what is left in the folder, who may use the store when, and what a crash at any moment leaves. */
+/**
+ * Opening and closing: what is left in the folder, who may use the store when, and what a crash at
+ * any moment leaves.
+ */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,4 +1,7 @@
-/** The partitions' folders: what belongs to no topic is set aside, and what is recorded of them may be missing or wrong. */
+/**
+ * The partitions' folders: what belongs to no topic is set aside, and what is recorded of them may
+ * be missing or wrong.
+ */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,4 +1,7 @@
-/** Topics: what may be created, what happens to files and readers when one goes, and what a crash in the middle leaves. */
+/**
+ * Topics: what may be created, what happens to files and readers when one goes, and what a crash in
+ * the middle leaves.
+ */
 
 import assert from "node:assert/strict";
 import { mkdirSync, readdirSync } from "node:fs";

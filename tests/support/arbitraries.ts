@@ -8,7 +8,9 @@ import { someTime } from "./batches.ts";
 /** Every codec. */
 export const codecs: readonly Compression[] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
-/** Any text, with code points outside the first plane and halves of pairs that have lost the other. */
+/**
+ * Any text, with code points outside the first plane and halves of pairs that have lost the other.
+ */
 export const anyText: fc.Arbitrary<string> = fc.oneof(
   fc.string({ maxLength: 40 }),
   fc.string({ unit: "binary", maxLength: 40 }),
@@ -17,7 +19,9 @@ export const anyText: fc.Arbitrary<string> = fc.oneof(
   fc.constantFrom("\ud800", "\udc00\ud800", "a\udfff", "\ufeffmark", "\0"),
 );
 
-/** A key or a value, mostly small: sizes where its length takes another byte are drawn on purpose. */
+/**
+ * A key or a value, mostly small: sizes where its length takes another byte are drawn on purpose.
+ */
 export const anyContent: fc.Arbitrary<Content> = fc.oneof(
   fc.constant(null),
   fc.uint8Array({ maxLength: 40 }),

@@ -1,8 +1,8 @@
 /**
  * A file system that fails on demand, counts what is done to it, and forgets what was not synced.
  *
- * It stands before any other file system. What it calls durable is the harshest a disk may do: of a file its bytes at the
- * last sync, of a folder its names at the last sync of the folder.
+ * It stands before any other file system. What it calls durable is the harshest a disk may do: of a
+ * file its bytes at the last sync, of a folder its names at the last sync of the folder.
  */
 
 import type { FileHandle, FileSystem, OpenMode } from "../../src/platform/file_system.ts";
@@ -168,8 +168,8 @@ export function releaseSyncs(disk: FaultyDisk): number {
  * What a power cut leaves: the names and bytes that were synced.
  *
  * @param disk The disk; it must not be used any more.
- * @param kept How much more survives: all names that there are, and of the bytes behind the synced size of each
- * file a number that the function gives, which gets their count.
+ * @param kept How much more survives: all names that there are, and of the bytes behind the synced
+ * size of each file a number that the function gives, which gets their count.
  * @returns A new disk in memory.
  */
 export function crashDisk(

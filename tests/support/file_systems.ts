@@ -1,4 +1,6 @@
-/** The file systems that a test of file work runs on: the disk, in a folder of its own, and memory. */
+/**
+ * The file systems that a test of file work runs on: the disk, in a folder of its own, and memory.
+ */
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

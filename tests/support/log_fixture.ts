@@ -1,4 +1,7 @@
-/** What the tests of logs share: a clock that stands still, a log in a folder, and short ways to fill and read it. */
+/**
+ * What the tests of logs share: a clock that stands still, a log in a folder, and short ways to
+ * fill and read it.
+ */
 
 import assert from "node:assert/strict";
 

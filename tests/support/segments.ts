@@ -66,7 +66,8 @@ export function planBatch(plan: BatchPlan): Uint8Array {
  *
  * @param count How many.
  * @param baseOffset The first offset.
- * @returns The plans: of one to three records each, of several sizes, with timestamps that rise and fall.
+ * @returns The plans: of one to three records each, of several sizes, with timestamps that rise and
+ * fall.
  */
 export function planBatches(count: number, baseOffset = 0): BatchPlan[] {
   const plans: BatchPlan[] = [];

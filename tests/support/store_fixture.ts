@@ -1,4 +1,7 @@
-/** What the tests of stores share: stores in memory that can be reopened, what is in a folder byte for byte, and what a reader sees. */
+/**
+ * What the tests of stores share: stores in memory that can be reopened, what is in a folder byte
+ * for byte, and what a reader sees.
+ */
 
 import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
