@@ -71,7 +71,13 @@ export function sweepRetired(log: Log): void {
   }
 }
 
-function retireBelowStart(log: Log): number {
+/**
+ * Takes out of the log the segments that lie wholly below its start.
+ *
+ * @param log The log.
+ * @returns How many segments were taken out.
+ */
+export function retireBelowStart(log: Log): number {
   return retireWhile(log, (_, next) => next !== undefined && next.baseOffset <= log.startOffset);
 }
 

@@ -176,7 +176,9 @@ async function closeInternals(internals: StoreInternals): Promise<void> {
     checkLock(internals);
     writeRecoveryPoints(internals);
     writeStartOffsets(internals);
-    writeCleanShutdown(internals.fs, internals.folder, cleanShutdownOf(internals.metadata.log));
+    if (isRecovered(internals)) {
+      writeCleanShutdown(internals.fs, internals.folder, cleanShutdownOf(internals.metadata.log));
+    }
     showMetaFile(internals.fs, internals.folder);
   } catch (error) {
     throw asStorageError(`close ${internals.folder}`, error);
@@ -208,6 +210,15 @@ export function abandonStore(store: Store): void {
   if (internals.state !== "open") return;
   stopMaintenance(internals);
   letGo(internals);
+}
+
+/** Whether every log was closed properly, now or when it was last used. */
+function isRecovered(internals: StoreInternals): boolean {
+  for (const state of allPartitions(internals)) {
+    const isUnknown = state.log === undefined && !state.isClean;
+    if (isUnknown && hasFolder(internals, state)) return false;
+  }
+  return true;
 }
 
 function letGo(internals: StoreInternals): void {
@@ -309,7 +320,7 @@ async function openLocked(
   await changeMetadata(metadata, () => firstRecords);
   settleFolders(fs, folder, image, isClean, () => randomUuid(randomBytes));
   const recovery = isClean
-    ? { wasClean: true, scannedPartitions: 0, scannedBytes: 0, tornBytes: 0 }
+    ? { ...nothingRecovered, wasClean: true }
     : await recoverAll({ fs, folder, pool, clock, topics });
   const internals: StoreInternals = {
     folder,
@@ -384,21 +395,35 @@ function cleanShutdownOf(log: Log): CleanShutdown {
   };
 }
 
+const nothingRecovered = {
+  scannedPartitions: 0,
+  scannedBytes: 0,
+  tornBytes: 0,
+  failedPartitions: [],
+} as const;
+
 async function recoverAll(
   store: Pick<StoreInternals, "fs" | "folder" | "pool" | "clock" | "topics">,
 ): Promise<RecoveryReport> {
   let scannedPartitions = 0;
   let scannedBytes = 0;
   let tornBytes = 0;
+  const failedPartitions: string[] = [];
   for (const topic of store.topics.values()) {
     for (const state of topic.partitions) {
       if (!hasFolder(store, state)) continue;
-      const opened = openPartition(store, topic, state);
+      try {
+        const opened = openPartition(store, topic, state);
+        scannedBytes += opened.scannedBytes;
+        tornBytes += opened.tornBytes;
+      } catch (error) {
+        // A fault stays local: the other partitions go on, and who uses this one gets the error.
+        if (!(error instanceof Error && "code" in error)) throw error;
+        failedPartitions.push(partitionFolderName(state.topic, state.partition));
+      }
       scannedPartitions++;
-      scannedBytes += opened.scannedBytes;
-      tornBytes += opened.tornBytes;
       if (scannedPartitions % recoveriesAtOnce === 0) await nextTurn();
     }
   }
-  return { wasClean: false, scannedPartitions, scannedBytes, tornBytes };
+  return { wasClean: false, scannedPartitions, scannedBytes, tornBytes, failedPartitions };
 }

@@ -90,6 +90,8 @@ export interface RecoveryReport {
   readonly scannedBytes: number;
   /** Bytes cut from torn ends and put aside. */
   readonly tornBytes: number;
+  /** Partitions that could not be opened, such as `orders-3`: whoever uses one is told why. */
+  readonly failedPartitions: readonly string[];
 }
 
 /** A topic of an open store. */

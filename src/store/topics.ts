@@ -6,7 +6,7 @@
 import { hexOfUuid } from "../bytes/uuid.ts";
 import { OttlaError } from "../errors.ts";
 import { abandonLog } from "../log/log.ts";
-import { advanceStart, retireSegments, sweepRetired } from "../log/retention.ts";
+import { advanceStart, retireBelowStart, sweepRetired } from "../log/retention.ts";
 import { joinPath } from "../platform/files.ts";
 import {
   alterConfigRecords,
@@ -308,8 +308,7 @@ export function deleteRecords(
     checkNumber("beforeOffset", beforeOffset, -1, Number.MAX_SAFE_INTEGER);
     const startOffset = advanceStart(log, beforeOffset);
     writeStartOffsets(internals);
-    retireSegments(log, internals.clock.now());
-    writeStartOffsets(internals);
+    retireBelowStart(log);
     sweepRetired(log);
     return startOffset;
   }).catch((error) => {
