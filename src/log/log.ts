@@ -35,6 +35,7 @@ import { hideUntilSynced, rejectWaiters, visibleEnd, waitUntilSynced } from "./g
 import type { LeaderEpochCache } from "./leader_epoch_cache.ts";
 import { assignEpoch } from "./leader_epoch_cache.ts";
 import { batchTooLargeError, closedError, poisonError, storageError } from "./log_errors.ts";
+import { sweepRetired } from "./retired_segments.ts";
 
 /** What an acknowledgement stands for: on disk, in the page cache, or accepted. */
 export type Ack = "disk" | "os" | "memory";
@@ -244,6 +245,8 @@ export async function closeLog(log: Log): Promise<number> {
     log.isClosed = true;
     await waitUntilSynced(log.commit, activeSegment(log).endOffset);
     sealSegment(activeSegment(log), log.config);
+    // Those that were pinned by a sync until now; the folder is still ours.
+    sweepRetired(log);
     if (failure !== undefined) throw failure;
     return log.commit.syncedOffset;
   } finally {

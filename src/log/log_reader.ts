@@ -24,8 +24,7 @@ import {
   passDamage,
   seekCursor,
 } from "./log_cursor.ts";
-import { unpinSegment } from "./log_sync.ts";
-import { sweepRetired } from "./retention.ts";
+import { unpinSegment } from "./retired_segments.ts";
 
 export type { LogCursor };
 
@@ -192,8 +191,6 @@ export function pinSlices(
  */
 export function unpinSlices(log: Log, slices: readonly RangeSlice[]): void {
   for (const { segment } of slices) unpinSegment(log, segment);
-  // The files of a closed log are not ours any more: it may have been opened again.
-  if (!log.isClosed) sweepRetired(log);
 }
 
 function findInBatches(

@@ -1,11 +1,12 @@
 /** Brings the files of a log to disk: what its group commit does when someone waits. */
 
 import type { FilePool } from "../platform/file_pool.ts";
-import { closePooledFile, pinFile, unpinFile } from "../platform/file_pool.ts";
+import { pinFile } from "../platform/file_pool.ts";
 import { syncIndexFiles } from "../segment/index_file.ts";
 import type { Segment } from "../segment/segment.ts";
 import type { Log } from "./log.ts";
 import { activeSegment } from "./log.ts";
+import { unpinSegment } from "./retired_segments.ts";
 import { closedError } from "./log_errors.ts";
 
 /** Who syncs a file now, and who waits for his turn. */
@@ -39,17 +40,6 @@ export function syncLog(log: Log): { endOffset: number; done: Promise<void> } {
     log.unsynced.splice(0, log.unsynced.length, ...kept);
   });
   return { endOffset, done };
-}
-
-/**
- * Takes back one pin of a segment's file. The last one closes the file if the log is closed.
- *
- * @param log The log, open or closed.
- * @param segment The segment.
- */
-export function unpinSegment(log: Log, segment: Segment): void {
-  unpinFile(segment.log);
-  if (log.isClosed && segment.log.pins === 0) closePooledFile(log.pool, segment.log);
 }
 
 async function syncSegment(log: Log, segment: Segment): Promise<void> {

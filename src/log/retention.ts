@@ -7,7 +7,6 @@
  */
 
 import type { Segment } from "../segment/segment.ts";
-import { removeSegmentFiles } from "../segment/segment.ts";
 import { indexesOf } from "../segment/segment_load.ts";
 import type { Log } from "./log.ts";
 import { checkUsable, rollLog, tryWriteAccepted } from "./log.ts";
@@ -50,25 +49,6 @@ export function advanceStart(log: Log, beforeOffset: number): number {
   }
   log.startOffset = Math.max(log.startOffset, startOffset);
   return log.startOffset;
-}
-
-/**
- * Removes the files of segments that were taken out of the log and that nobody reads.
- *
- * @param log The log.
- */
-export function sweepRetired(log: Log): void {
-  const { doomed } = log;
-  // The oldest first, so that a crash in between leaves no hole.
-  for (let index = 0; index < doomed.length;) {
-    const segment = doomed[index]!;
-    if (segment.log.pins > 0) {
-      index++;
-    } else {
-      removeSegmentFiles(segment);
-      doomed.splice(index, 1);
-    }
-  }
 }
 
 /**

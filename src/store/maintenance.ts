@@ -5,7 +5,8 @@
 
 import { OttlaError } from "../errors.ts";
 import { saveActiveIndexes } from "../log/log.ts";
-import { retireSegments, sweepRetired } from "../log/retention.ts";
+import { retireSegments } from "../log/retention.ts";
+import { sweepRetired } from "../log/retired_segments.ts";
 import type { Segment } from "../segment/segment.ts";
 import {
   allPartitions,

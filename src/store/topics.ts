@@ -6,7 +6,8 @@
 import { hexOfUuid } from "../bytes/uuid.ts";
 import { OttlaError } from "../errors.ts";
 import { abandonLog } from "../log/log.ts";
-import { advanceStart, retireBelowStart, sweepRetired } from "../log/retention.ts";
+import { advanceStart, retireBelowStart } from "../log/retention.ts";
+import { sweepRetired } from "../log/retired_segments.ts";
 import { joinPath } from "../platform/files.ts";
 import {
   alterConfigRecords,

@@ -6,7 +6,8 @@ import { describe, it } from "node:test";
 import { isOttlaError } from "../../src/errors.ts";
 import { abandonLog, closeLog, flushLog, rollLog, writeAccepted } from "../../src/log/log.ts";
 import { readableEnd } from "../../src/log/log_reader.ts";
-import { retireSegments, sweepRetired } from "../../src/log/retention.ts";
+import { retireSegments } from "../../src/log/retention.ts";
+import { sweepRetired } from "../../src/log/retired_segments.ts";
 import { filePool } from "../../src/platform/file_pool.ts";
 import { faultyDisk, holdSyncs, releaseSyncs } from "../support/faulty_file_system.ts";
 import {

@@ -7,7 +7,8 @@ import assert from "node:assert/strict";
 
 import { abandonLog, closeLog } from "../../src/log/log.ts";
 import { findOffsetForTimestamp, pinSlices, unpinSlices } from "../../src/log/log_reader.ts";
-import { retireSegments, sweepRetired } from "../../src/log/retention.ts";
+import { retireSegments } from "../../src/log/retention.ts";
+import { sweepRetired } from "../../src/log/retired_segments.ts";
 import { joinPath } from "../../src/platform/files.ts";
 import { faultyDisk } from "../support/faulty_file_system.ts";
 import { forEachFileSystem } from "../support/file_systems.ts";

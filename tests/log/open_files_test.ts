@@ -5,7 +5,8 @@ import { describe, it } from "node:test";
 
 import { abandonLog, closeLog } from "../../src/log/log.ts";
 import { pinSlices, unpinSlices } from "../../src/log/log_reader.ts";
-import { retireSegments, sweepRetired } from "../../src/log/retention.ts";
+import { retireSegments } from "../../src/log/retention.ts";
+import { sweepRetired } from "../../src/log/retired_segments.ts";
 import { filePool } from "../../src/platform/file_pool.ts";
 import { failNext, faultyDisk, healDisk } from "../support/faulty_file_system.ts";
 import {

@@ -7,7 +7,8 @@ import { isOttlaError } from "../../src/errors.ts";
 import type { Log, LogConfig } from "../../src/log/log.ts";
 import { abandonLog, closeLog } from "../../src/log/log.ts";
 import { pinSlices, readableEnd, unpinSlices } from "../../src/log/log_reader.ts";
-import { advanceStart, retireSegments, sweepRetired } from "../../src/log/retention.ts";
+import { advanceStart, retireSegments } from "../../src/log/retention.ts";
+import { sweepRetired } from "../../src/log/retired_segments.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
 import { crashDisk, failNext, faultyDisk, healDisk } from "../support/faulty_file_system.ts";
 import {

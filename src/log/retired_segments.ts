@@ -1,0 +1,54 @@
+/**
+ * Segments that were taken out of a log: their files go as soon as nobody has pinned them.
+ */
+
+import { closePooledFile, unpinFile } from "../platform/file_pool.ts";
+import type { Segment } from "../segment/segment.ts";
+import { removeSegmentFiles } from "../segment/segment.ts";
+import type { Log } from "./log.ts";
+
+/**
+ * Removes the files of segments that were taken out of the log and that nobody reads or syncs.
+ *
+ * @param log The log, open or being closed: the files of a closed one may belong to whoever has
+ * opened it again.
+ */
+export function sweepRetired(log: Log): void {
+  const { doomed } = log;
+  // What a crash leaves of them lies below the start of the log, and goes with the next retention.
+  for (let index = 0; index < doomed.length;) {
+    const segment = doomed[index]!;
+    if (segment.log.pins > 0) {
+      index++;
+    } else {
+      removeSegmentFiles(segment);
+      doomed.splice(index, 1);
+    }
+  }
+}
+
+/**
+ * Takes back one pin of a segment's file. With the last one the file is closed if the log is
+ * closed, and removed if the segment was taken out of the log.
+ *
+ * @param log The log, open or closed.
+ * @param segment The segment.
+ */
+export function unpinSegment(log: Log, segment: Segment): void {
+  unpinFile(segment.log);
+  if (segment.log.pins > 0) return;
+  if (log.isClosed) closePooledFile(log.pool, segment.log);
+  else if (segment.isDoomed) trySweep(log);
+}
+
+/**
+ * Whoever lets go of a segment did not ask for its removal; what fails now is tried again by the
+ * next sweep.
+ */
+function trySweep(log: Log): void {
+  try {
+    sweepRetired(log);
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error)) throw error;
+  }
+}
