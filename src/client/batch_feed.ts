@@ -41,6 +41,8 @@ export interface BatchFeed {
   readonly cursorOptions: CursorOptions;
   /** The number of the source that is read now. */
   current: number;
+  /** How many bytes of batches were given since the event loop had a turn. */
+  bytesSinceTurn: number;
   isDone: boolean;
   /** Ends a wait that is under way. */
   wake: (() => void) | undefined;
@@ -76,6 +78,7 @@ export function batchFeed(
     options,
     cursorOptions,
     current: 0,
+    bytesSinceTurn: 0,
     isDone: false,
     wake: undefined,
   };
@@ -119,7 +122,10 @@ export function feedBatch(feed: BatchFeed): BatchView | undefined {
   }
   for (let tried = 0; tried < sources.length; tried++) {
     const batch = sourceBatch(feed, sources[feed.current]!);
-    if (batch !== undefined) return batch;
+    if (batch !== undefined) {
+      feed.bytesSinceTurn += batch.sizeBytes;
+      return batch;
+    }
     feed.current = (feed.current + 1) % sources.length;
   }
   return undefined;

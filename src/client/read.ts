@@ -4,6 +4,7 @@
  */
 
 import { isOttlaError, OttlaError } from "../errors.ts";
+import { nextTurn } from "../platform/clock.ts";
 import type { BatchView } from "../record/batch_view.ts";
 import { isControlBatch } from "../record/batch_view.ts";
 import type { LogRecord } from "../record/record.ts";
@@ -102,6 +103,12 @@ export function readBatches(
   });
 }
 
+/**
+ * After so many bytes timers and sockets get a turn, about every ten milliseconds: a loop over a
+ * long history that waits for nothing else must not hold them up.
+ */
+const turnBytes = 4 * 1024 * 1024;
+
 /** Iterates over what `take` gives, and waits where it gives nothing. */
 function feedIterator<T>(feed: BatchFeed, take: () => T | undefined): AsyncIterableIterator<T> {
   const { signal } = feed.options;
@@ -120,6 +127,10 @@ function feedIterator<T>(feed: BatchFeed, take: () => T | undefined): AsyncItera
     }
   };
   const takeLater = async (): Promise<IteratorResult<T>> => {
+    if (feed.bytesSinceTurn >= turnBytes) {
+      feed.bytesSinceTurn = 0;
+      await nextTurn();
+    }
     for (;;) {
       const result = takeNow();
       if (result !== undefined) return result;
@@ -130,7 +141,7 @@ function feedIterator<T>(feed: BatchFeed, take: () => T | undefined): AsyncItera
     next() {
       // Most calls find a decoded record: they get their promise without the cost of an async
       // function.
-      if (waiting === undefined) {
+      if (waiting === undefined && feed.bytesSinceTurn < turnBytes) {
         try {
           const result = takeNow();
           if (result !== undefined) return Promise.resolve(result);

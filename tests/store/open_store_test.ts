@@ -81,6 +81,7 @@ test("a store that was closed is opened without anything being scanned", async (
       scannedPartitions: 0,
       scannedBytes: 0,
       tornBytes: 0,
+      failedPartitions: [],
     });
     assert.deepEqual((await valuesIn(store, "orders")).sort(), numberedText(0, 300).sort());
   }, { fileSystem: fs });
