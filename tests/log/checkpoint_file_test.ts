@@ -1,4 +1,4 @@
-/** Checkpoint files: KAFKA-BEHAVIOURS.md, L01 and L02. */
+/** Checkpoint files, with the cases of Kafka's own tests. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,4 +1,4 @@
-/** Leader epochs: KAFKA-BEHAVIOURS.md, K01 to K11. */
+/** Leader epochs: the cases of Kafka's own tests. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,6 +1,5 @@
 /**
- * What a crash may leave in a partition's folder, and what is made of it: KAFKA-BEHAVIOURS Q01,
- * Q06, Q07.
+ * What a crash may leave in a partition's folder, and what is made of it.
  */
 
 import assert from "node:assert/strict";

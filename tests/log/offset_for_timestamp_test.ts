@@ -1,6 +1,5 @@
 /**
  * The offset of a timestamp: the first record that is not older, however the timestamps jump.
- * KAFKA-BEHAVIOURS P18, J10.
  */
 
 import assert from "node:assert/strict";

@@ -1,4 +1,4 @@
-/** partition.metadata: KAFKA-BEHAVIOURS.md, L03. */
+/** `partition.metadata`, as Kafka's own tests have it. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,6 +1,5 @@
 /**
- * Opening a log again: after a clean close, a crash, and damage. KAFKA-BEHAVIOURS Q02 to Q04, Q10,
- * Q13, Q15.
+ * Opening a log again: after a clean close, a crash, and damage.
  */
 
 import assert from "node:assert/strict";

@@ -1,4 +1,4 @@
-/** Retention: KAFKA-BEHAVIOURS P01 to P05, P38 and P39. */
+/** Retention: the cases of Kafka's own tests, and its order and comparisons. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";

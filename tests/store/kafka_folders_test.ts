@@ -1,6 +1,6 @@
 /**
  * Folders that a real Kafka wrote: opened, read, written to, and still what a broker can start on
- * (KRAFT-METADATA section 4.10).
+ * (src/FORMAT.md, section 8).
  */
 
 import assert from "node:assert/strict";

@@ -1,5 +1,5 @@
 /**
- * The metadata log as the store writes and reads it (KRAFT-METADATA sections 2, 3 and 4.9, 4.10).
+ * The metadata log as the store writes and reads it (src/FORMAT.md, section 5).
  */
 
 import assert from "node:assert/strict";

@@ -22,7 +22,7 @@ function newState(): PartitionerState {
 }
 
 test("murmur2 agrees with Kafka's vectors, text and bytes alike", () => {
-  // KAFKA-BEHAVIOURS A06 to A10.
+  // The vectors of Kafka's own tests.
   const vectors: Readonly<Record<string, number>> = {
     "21": -973932308,
     "foobar": -790332482,

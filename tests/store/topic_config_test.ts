@@ -1,4 +1,4 @@
-/** Options and configuration entries: KAFKA-BEHAVIOURS.md, S01 to S03. */
+/** Options and configuration entries, with the cases of Kafka's own tests. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

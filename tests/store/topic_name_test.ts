@@ -1,4 +1,4 @@
-/** Names of topics and of partition folders: KAFKA-BEHAVIOURS.md, A12 to A14 and M01 to M03. */
+/** Names of topics and of partition folders, with the cases of Kafka's own tests. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
