@@ -15,15 +15,8 @@ import type { EventFile } from "./demo_events.ts";
 import { eventFile } from "./demo_events.ts";
 import { ledger } from "./demo_ledger.ts";
 import { continueStep, lookUpStep, readStep } from "./demo_read.ts";
-import {
-  demoReport,
-  formatBytes,
-  formatCount,
-  formatDuration,
-  paint,
-  printFacts,
-  stepIndent,
-} from "./demo_report.ts";
+import { demoReport, formatDuration, paint, printFacts, stepIndent } from "./demo_report.ts";
+import { formatBytes, formatCount } from "./format.ts";
 import { retentionStep } from "./demo_retention.ts";
 import type { DemoRun } from "./demo_run.ts";
 import { streamStep } from "./demo_stream.ts";

@@ -10,8 +10,6 @@ import type { EventChunk } from "./demo_events.ts";
 import { readEvents } from "./demo_events.ts";
 import { enterRecord, keysFollowedMax } from "./demo_ledger.ts";
 import {
-  formatBytes,
-  formatCount,
   formatDay,
   formatDuration,
   printFacts,
@@ -19,6 +17,7 @@ import {
   printVerified,
   stepIndent,
 } from "./demo_report.ts";
+import { formatBytes, formatCount } from "./format.ts";
 import type { DemoRun } from "./demo_run.ts";
 import { extentOf, partitionCount } from "./demo_run.ts";
 import { endProgress, progressBar, updateProgress } from "./progress_bar.ts";

@@ -25,7 +25,6 @@ import {
 } from "./demo_ledger.ts";
 import {
   formatChecksum,
-  formatCount,
   formatDuration,
   formatTime,
   printFacts,
@@ -33,6 +32,7 @@ import {
   printVerified,
   stepIndent,
 } from "./demo_report.ts";
+import { formatCount } from "./format.ts";
 import type { DemoRun, PartitionTally } from "./demo_run.ts";
 import { extentOf, keepTimeOf, lookupTimeOf, partitionCount } from "./demo_run.ts";
 import { endProgress, progressBar, updateProgress } from "./progress_bar.ts";

@@ -4,6 +4,7 @@
  */
 
 import type { CliIo } from "./io.ts";
+import { formatCount } from "./format.ts";
 
 /** A report that is being written. */
 export interface DemoReport {
@@ -18,7 +19,6 @@ export interface DemoReport {
 export const stepIndent = "   ";
 
 const codes = { bold: 1, dim: 2, red: 31, green: 32 };
-const bytesUnits = ["bytes", "kB", "MB", "GB", "TB"];
 
 /**
  * Begins a report.
@@ -101,22 +101,6 @@ export function paint(report: DemoReport, look: keyof typeof codes, text: string
 export function differenceOf(what: string, wanted: number, found: number): string | undefined {
   if (wanted === found) return undefined;
   return `expected ${formatCount(wanted)} ${what}, found ${formatCount(found)}`;
-}
-
-/** A whole number as people write it: `20,000`. */
-export function formatCount(count: number): string {
-  return Math.round(count).toLocaleString("en-US");
-}
-
-/** A size to three digits or so: `1.8 MB`. */
-export function formatBytes(sizeBytes: number): string {
-  let size = sizeBytes;
-  let unit = 0;
-  while (size >= 999.5 && unit < bytesUnits.length - 1) {
-    size /= 1000;
-    unit++;
-  }
-  return `${unit > 0 && size < 9.95 ? size.toFixed(1) : Math.round(size)} ${bytesUnits[unit]}`;
 }
 
 /** A duration: `0.21 ms`, `8 ms`, `1.25 s`. */

@@ -3,15 +3,8 @@
 import { alterTopic, describeTopic, enforceRetention, isOttlaError, read } from "../../mod.ts";
 import { joinPath } from "../platform/files.ts";
 import { partitionFolderName } from "../store/topic_name.ts";
-import {
-  differenceOf,
-  formatBytes,
-  formatCount,
-  formatTime,
-  printFacts,
-  printStep,
-  printVerified,
-} from "./demo_report.ts";
+import { differenceOf, formatTime, printFacts, printStep, printVerified } from "./demo_report.ts";
+import { formatBytes, formatCount } from "./format.ts";
 import { internalsOf } from "../store/store.ts";
 import type { DemoRun } from "./demo_run.ts";
 import { extentOf, keepTimeOf } from "./demo_run.ts";

@@ -12,14 +12,13 @@ import { batchesIn, hasValidChecksum } from "../record/batch_view.ts";
 import { checksumOfRecord } from "./demo_ledger.ts";
 import {
   differenceOf,
-  formatBytes,
   formatChecksum,
-  formatCount,
   formatDuration,
   printFacts,
   printStep,
   printVerified,
 } from "./demo_report.ts";
+import { formatBytes, formatCount } from "./format.ts";
 import type { DemoRun } from "./demo_run.ts";
 
 /** What arrived at the other end. */

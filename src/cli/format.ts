@@ -13,19 +13,19 @@ export function formatCount(value: number): string {
 }
 
 /**
- * A number of bytes.
+ * A number of bytes, to two digits or three.
  *
  * @param sizeBytes How many.
  * @returns For example `1.2 MB`.
  */
 export function formatBytes(sizeBytes: number): string {
-  let value = sizeBytes;
+  let size = sizeBytes;
   let unit = 0;
-  while (value >= 1000 && unit < units.length - 1) {
-    value /= 1000;
+  while (size >= 999.5 && unit < units.length - 1) {
+    size /= 1000;
     unit++;
   }
-  return `${unit === 0 ? formatCount(value) : value.toFixed(1)} ${units[unit]}`;
+  return `${unit > 0 && size < 9.95 ? size.toFixed(1) : Math.round(size)} ${units[unit]}`;
 }
 
 /**
