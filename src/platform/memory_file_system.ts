@@ -156,6 +156,8 @@ function memoryRead(file: MemoryFile, target: Uint8Array, position: number): num
 }
 
 function memoryWrite(file: MemoryFile, source: Uint8Array, position: number): void {
+  // As on a disk, writing nothing behind the end does not move the end.
+  if (source.length === 0) return;
   const endPosition = position + source.length;
   if (endPosition > sizeBytesMax) throw memoryError("EFBIG", `${endPosition} bytes`);
   for (let at = position; at < endPosition;) {

@@ -284,7 +284,8 @@ forEachFileSystem("any writes and cuts leave what they would leave in an array",
       assert.deepEqual(actual, expected);
       fs.close(file);
     }),
-    { numRuns: 40 },
+    // The example is one that the memory file system once got wrong.
+    { numRuns: 40, examples: [[[{ position: 1, size: 0, isCut: false, value: 1 }]]] },
   );
 });
 
