@@ -92,7 +92,7 @@ export async function benchAppend(
   const [record] = benchRecords(1, 100);
   const bytes = new Uint8Array(oneRecordBytes).fill(7);
   const perRun = ack === "disk" ? 10 : 500;
-  const runs = scale.isSmoke ? 2 : ack === "disk" ? 30 : 100;
+  const runs = scale.isSmoke ? 2 : 100;
   const store = await openStore(join(folder, "store"));
   let file = -1;
   let position = 0;

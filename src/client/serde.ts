@@ -50,7 +50,8 @@ export function json<T = unknown>(): Serde<T> {
 
 /**
  * Values as MessagePack: smaller and faster than JSON, and it keeps dates and bytes. Every reader
- * of MessagePack understands it, so maps come back as objects and sets as arrays.
+ * of MessagePack understands it, so maps come back as objects and sets as arrays. A key `__proto__`
+ * comes back as `__proto_`, so that no message changes a prototype.
  *
  * @returns A serde for plain data.
  */

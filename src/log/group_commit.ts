@@ -26,8 +26,11 @@ export interface GroupCommit {
   isSyncing: boolean;
   /** Set by the first commit that failed. */
   failure: Error | undefined;
-  /** Begins to sync all that is written and tells up to which offset that is. */
-  readonly sync: () => { readonly endOffset: number; readonly done: Promise<void> };
+  /**
+   * Begins to sync all that is written and tells up to which offset that is; `done` is undefined if
+   * it is done.
+   */
+  readonly sync: () => { readonly endOffset: number; readonly done: Promise<void> | undefined };
   /** Called when `syncedOffset` has moved, before those who wait are told. */
   readonly onSynced: () => void;
   /**
@@ -118,7 +121,7 @@ async function syncUntilNobodyWaits(commit: GroupCommit): Promise<void> {
   try {
     while (commit.waiters.length > 0) {
       const { endOffset, done } = commit.sync();
-      await done;
+      if (done !== undefined) await done;
       noteSynced(commit, endOffset);
     }
   } catch (cause) {

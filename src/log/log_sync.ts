@@ -1,7 +1,7 @@
 /** Brings the files of a log to disk: what its group commit does when someone waits. */
 
 import type { FilePool } from "../platform/file_pool.ts";
-import { pinFile } from "../platform/file_pool.ts";
+import { handleOf, pinFile } from "../platform/file_pool.ts";
 import { syncIndexFiles } from "../segment/index_file.ts";
 import type { Segment } from "../segment/segment.ts";
 import type { Log } from "./log.ts";
@@ -26,11 +26,19 @@ const turnsOfPools = new WeakMap<FilePool, SyncTurns>();
  * Syncs the files of a log; what the group commit does when someone waits.
  *
  * @param log The log.
- * @returns Up to which offset, and when it is done.
+ * @returns Up to which offset, and when it is done: undefined if it is.
  */
-export function syncLog(log: Log): { endOffset: number; done: Promise<void> } {
-  const segments = [...log.unsynced];
-  const endOffset = activeSegment(log).endOffset;
+export function syncLog(log: Log): { endOffset: number; done: Promise<void> | undefined } {
+  const { pool, unsynced } = log;
+  const active = activeSegment(log);
+  const { endOffset } = active;
+  if (unsynced.length === 1 && unsynced[0] === active && pool.fs.isSyncQuick()) {
+    pool.fs.syncDataNow(handleOf(pool, active.log));
+    log.lastSyncMs = log.clock.now();
+    unsynced.length = 0;
+    return { endOffset, done: undefined };
+  }
+  const segments = [...unsynced];
   const done = Promise.all(segments.map((segment) => syncSegment(log, segment))).then(() => {
     log.lastSyncMs = log.clock.now();
     const isSynced = (segment: Segment): boolean => segment.endOffset <= endOffset;

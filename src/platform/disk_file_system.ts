@@ -6,7 +6,7 @@
  */
 
 import * as fs from "node:fs";
-import { syncDiskFile } from "./disk_sync.ts";
+import { isDiskSyncQuick, syncDiskFile, syncDiskFileNow } from "./disk_sync.ts";
 import type { FileHandle, FileStatus, FileSystem, FolderEntry, OpenMode } from "./file_system.ts";
 import { hasErrorCode } from "./file_system.ts";
 
@@ -32,7 +32,8 @@ export function diskFileSystem(): FileSystem {
     sizeOf: (file) => fs.fstatSync(file).size,
     truncate: (file, sizeBytes) => fs.ftruncateSync(file, sizeBytes),
     syncData: syncDiskFile,
-    syncDataNow: (file) => fs.fdatasyncSync(file),
+    syncDataNow: syncDiskFileNow,
+    isSyncQuick: isDiskSyncQuick,
     close: (file) => fs.closeSync(file),
     rename: (source, target) => fs.renameSync(source, target),
     link: (source, target) => fs.linkSync(source, target),

@@ -50,8 +50,10 @@ export interface FileSystem {
   truncate(file: FileHandle, sizeBytes: number): void;
   /** Resolves when the file's bytes and its size would survive a power cut. */
   syncData(file: FileHandle): Promise<void>;
-  /** As `syncData`, waiting on the spot. For files of a few bytes at rare moments. */
+  /** As `syncData`, waiting on the spot. */
   syncDataNow(file: FileHandle): void;
+  /** Whether `syncDataNow` is the quicker one at this moment and nobody has to wait long for it. */
+  isSyncQuick(): boolean;
   close(file: FileHandle): void;
   /** Renames within this file system, replacing a file at `target`. */
   rename(source: string, target: string): void;

@@ -85,6 +85,7 @@ export function memoryFileSystem(now: () => number = Date.now): FileSystem {
     },
     syncData: (handle) => Promise.resolve(void fileOf(handle)),
     syncDataNow: (handle) => void fileOf(handle),
+    isSyncQuick: () => false,
     close(handle) {
       fileOf(handle);
       openFiles.delete(handle);

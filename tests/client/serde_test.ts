@@ -24,11 +24,19 @@ test("JSON and MessagePack give back what they were given", () => {
   fc.assert(fc.property(fc.jsonValue(), (value) => {
     const plain: unknown = JSON.parse(JSON.stringify(value));
     assert.deepEqual(json().deserialize(json().serialize(plain)), plain);
+    // msgpackr stores such a key under another name: see below.
+    if (JSON.stringify(plain).includes('"__proto__":')) return;
     assert.deepEqual(msgpack().deserialize(msgpack().serialize(plain)), plain);
   }));
   const value = { at: new Date(5), bytes: new Uint8Array([1, 2]) };
   const back = msgpack<typeof value>().deserialize(msgpack<typeof value>().serialize(value));
   assert.deepEqual([back.at, [...back.bytes]], [value.at, [1, 2]]);
+});
+
+test("a key that would change the prototype comes back from MessagePack under another name", () => {
+  const value: unknown = JSON.parse('{"__proto__":[]}');
+  assert.deepEqual(json().deserialize(json().serialize(value)), value);
+  assert.deepEqual(msgpack().deserialize(msgpack().serialize(value)), { __proto_: [] });
 });
 
 test("what JSON cannot store is refused before anything is appended", async () => {

@@ -253,3 +253,20 @@ describe("failed syncs", () => {
     assert.equal(valuesOf(reopened)[0], "v0");
   });
 });
+
+describe("syncs on the spot", () => {
+  it("are over when the append is, and one that fails poisons the log", async () => {
+    const disk = faultyDisk();
+    const { log } = openTestLog({ ...disk.fs, isSyncQuick: () => true });
+    await Promise.all([
+      appendValues(log, ["v0"], "disk", 1_000_000),
+      appendValues(log, ["v1"], "disk", 1_000_001),
+    ]);
+    assert.deepEqual([log.commit.syncedOffset, log.highWatermark], [2, 2]);
+    assert.deepEqual(log.unsynced, []);
+    failNext(disk, { operation: "sync", code: "EIO", path: ".log" });
+    await assert.rejects(appendValues(log, ["v2"], "disk", 1_000_002), isStorageError);
+    assert.throws(() => appendNumbered(log, 1), isStorageError);
+    assert.deepEqual(reopenedValues(disk.fs, log).slice(0, 2), numberedValues(0, 2));
+  });
+});

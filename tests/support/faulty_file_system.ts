@@ -94,6 +94,7 @@ export function faultyDisk(inner: FileSystem = memoryFileSystem()): FaultyDisk {
         inner.syncDataNow(file);
         fileOf(disk, file).durable = contentOf(inner, file);
       },
+      isSyncQuick: () => false,
       close(file) {
         pathOf(disk, file);
         disk.handles.delete(file);

@@ -197,6 +197,7 @@ export function dyingFileSystem(inner: FileSystem, changesMax: number): DyingFil
     truncate: change(inner.truncate),
     syncData: (file) => Promise.resolve().then(() => change(inner.syncData)(file)),
     syncDataNow: change(inner.syncDataNow),
+    isSyncQuick: () => false,
     rename: change(inner.rename),
     link: change(inner.link),
     remove: change(inner.remove),
