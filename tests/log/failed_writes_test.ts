@@ -265,7 +265,7 @@ describe("syncs on the spot", () => {
     assert.deepEqual([log.commit.syncedOffset, log.highWatermark], [2, 2]);
     assert.deepEqual(log.unsynced, []);
     failNext(disk, { operation: "sync", code: "EIO", path: ".log" });
-    await assert.rejects(appendValues(log, ["v2"], "disk", 1_000_002), isStorageError);
+    await assert.rejects(appendValues(log, ["v2"], "disk", 1_000_002)!, isStorageError);
     assert.throws(() => appendNumbered(log, 1), isStorageError);
     assert.deepEqual(reopenedValues(disk.fs, log).slice(0, 2), numberedValues(0, 2));
   });
