@@ -162,11 +162,14 @@ function openFolderUndo(pool: FilePool, lock: StoreLock, folder: string, wasShow
  */
 export async function closeStore(store: Store): Promise<void> {
   const internals = internalsOf(store);
-  if (internals.state === "open") internals.closing = closeInternals(internals);
+  internals.closing ??= closeInternals(internals);
   await internals.closing;
 }
 
 async function closeInternals(internals: StoreInternals): Promise<void> {
+  // Those who come while these end find the store open and are ended too.
+  while (internals.closers.size > 0) await endClosers(internals);
+  if (internals.state === "closed") return;
   internals.state = "closing";
   stopMaintenance(internals);
   try {
@@ -185,6 +188,13 @@ async function closeInternals(internals: StoreInternals): Promise<void> {
   } finally {
     letGo(internals);
   }
+}
+
+/** Ends what stands on the store; what of it fails has told whoever waits for it. */
+async function endClosers({ closers }: StoreInternals): Promise<void> {
+  const ending = [...closers];
+  closers.clear();
+  await Promise.allSettled(ending.map((close) => close()));
 }
 
 /**
@@ -223,6 +233,8 @@ function isRecovered(internals: StoreInternals): boolean {
 
 function letGo(internals: StoreInternals): void {
   internals.state = "closed";
+  for (const abandon of [...internals.abandoners]) abandon();
+  internals.abandoners.clear();
   for (const log of [...openLogs(internals), internals.metadata.log]) abandonLog(log);
   releaseStoreLock(internals.lock);
 }
@@ -344,6 +356,9 @@ async function openLocked(
     topics,
     partitioners,
     recovery,
+    topicWatchers: new Set(),
+    closers: new Set(),
+    abandoners: new Set(),
     timers: [],
     state: "open",
     closing: undefined,

@@ -75,6 +75,15 @@ export interface StoreInternals {
   readonly partitioners: Map<string, Partitioner | "custom">;
   /** What the recovery at open found and did. */
   readonly recovery: RecoveryReport;
+  /** Called when topics were created, deleted or given more partitions. */
+  readonly topicWatchers: Set<() => void>;
+  /** What is to be ended before the store closes its files: producers, consumers. */
+  readonly closers: Set<() => Promise<void>>;
+  /**
+   * What is to be forgotten, without a trace on disk, when the store was closed or abandoned: timers,
+   * waits.
+   */
+  readonly abandoners: Set<() => void>;
   timers: Timer[];
   state: "open" | "closing" | "closed";
   /** The closing that was begun, for those who ask for it again. */

@@ -123,6 +123,7 @@ export async function createTopic(
       const topic = topicState(image, getTopic(image, name), nodeId, topicOverrides);
       internals.topics.set(name, topic);
       setFoldersAside(internals, topic, 0);
+      notifyTopicWatchers(internals);
     }
     const topic = getTopicState(internals, name);
     const isGivenAgain = typeof partitioner === "function" &&
@@ -159,6 +160,7 @@ export async function deleteTopic(store: Store, name: string): Promise<void> {
     internals.topics.delete(name);
     removePartitions(internals, topic);
     if (internals.partitioners.delete(topic.topicId)) savePartitioners(internals);
+    notifyTopicWatchers(internals);
   });
 }
 
@@ -279,6 +281,7 @@ export async function createPartitions(
     topic.partitions.push(...newPartitions(getTopic(image, name), from));
     setFoldersAside(internals, topic, from);
     wakeReaders(topic);
+    notifyTopicWatchers(internals);
     description = describe(internals, topic);
   });
   return description!;
@@ -386,6 +389,10 @@ function removePartitions(internals: StoreInternals, topic: TopicState): void {
     removeFolderWithFiles(fs, target);
   }
   fs.syncFolder(folder);
+}
+
+function notifyTopicWatchers({ topicWatchers }: StoreInternals): void {
+  for (const watcher of [...topicWatchers]) watcher();
 }
 
 /** Who waits for records of the topic looks again, and sees its new partitions. */
