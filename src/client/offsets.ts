@@ -1,6 +1,7 @@
 /** The offsets of a topic's partitions, and the offset of a time. */
 
 import { findOffsetForTimestamp, readableEnd } from "../log/log_reader.ts";
+import { lastStableOffset } from "../log/producer_append.ts";
 import { logOf } from "../store/partitions.ts";
 import type { Store } from "../store/store.ts";
 import { getPartitionState, getTopicState, openInternals } from "../store/store.ts";
@@ -42,7 +43,7 @@ export function offsetsOf(store: Store, topic: TopicArgument): PartitionOffsets[
       startOffset: log.startOffset,
       endOffset: log.endOffset,
       highWatermark,
-      lastStableOffset: highWatermark,
+      lastStableOffset: lastStableOffset(log),
     };
   });
 }

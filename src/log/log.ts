@@ -35,6 +35,9 @@ import { hideUntilSynced, rejectWaiters, visibleEnd, waitUntilSynced } from "./g
 import type { LeaderEpochCache } from "./leader_epoch_cache.ts";
 import { assignEpoch } from "./leader_epoch_cache.ts";
 import { batchTooLargeError, closedError, poisonError, storageError } from "./log_errors.ts";
+import type { ProducerSnapshots } from "./producer_snapshots.ts";
+import { syncSnapshots, takeSnapshotIfUsed } from "./producer_snapshots.ts";
+import type { ProducerStates } from "./producer_state.ts";
 import { sweepRetired } from "./retired_segments.ts";
 
 /** What an acknowledgement stands for: on disk, in the page cache, or accepted. */
@@ -68,6 +71,9 @@ export interface Log {
   leaderEpoch: number;
   readonly epochs: LeaderEpochCache;
   readonly commit: GroupCommit;
+  /** What is known of idempotent and transactional producers. */
+  readonly producers: ProducerStates;
+  readonly snapshots: ProducerSnapshots;
   /** Accepted and not written yet, in the order of their offsets. */
   readonly accepted: AcceptedBatches;
   /** Segments with bytes that may not be on disk, in order. */
@@ -148,6 +154,7 @@ export function writeAccepted(log: Log): void {
     dropWritten(accepted, log.endOffset);
     log.endOffset = endOffset;
   }
+  if (log.snapshots.isDue) takeSnapshotIfUsed(log);
   flushIfDue(log);
 }
 
@@ -213,6 +220,7 @@ export function rollLog(log: Log): void {
     throw storageError(log, cause, "begin a segment of");
   }
   log.isRollDue = false;
+  takeSnapshotIfUsed(log);
   // Bounds what a recovery has to read. Nobody waits; a failure poisons the log and so reaches who
   // comes next.
   waitUntilSynced(log.commit, active.endOffset).catch(() => {});
@@ -248,6 +256,8 @@ export async function closeLog(log: Log): Promise<number> {
     // Those that were pinned by a sync until now; the folder is still ours.
     sweepRetired(log);
     if (failure !== undefined) throw failure;
+    takeSnapshotIfUsed(log);
+    await syncSnapshots(log);
     return log.commit.syncedOffset;
   } finally {
     abandonLog(log);

@@ -22,6 +22,10 @@ import type { Log } from "./log.ts";
 import { checkUsable } from "./log.ts";
 import { nameOfLog } from "./log_errors.ts";
 
+/** What a cursor holds that has read nothing ahead. */
+export const emptyBuffer: Uint8Array = new Uint8Array(0);
+export const emptyView: DataView = new DataView(emptyBuffer.buffer);
+
 /** A place in a log, and the bytes behind it that were read ahead. */
 export interface LogCursor {
   readonly log: Log;
@@ -188,6 +192,19 @@ export function fillCursor(cursor: LogCursor): boolean {
     passDamage(cursor, `${neededBytes} bytes are needed, its file has ${cursor.filled}`);
   }
   return true;
+}
+
+/**
+ * Lets go of what was read ahead, for a cursor that has come to the end of its log.
+ *
+ * @param cursor Stays where it is.
+ */
+export function releaseBuffer(cursor: LogCursor): void {
+  cursor.position += cursor.at;
+  cursor.filled = 0;
+  cursor.at = 0;
+  cursor.buffer = emptyBuffer;
+  cursor.view = emptyView;
 }
 
 function segmentBehind(log: Log, segment: Segment): Segment | undefined {

@@ -9,6 +9,14 @@ import type { SegmentFileName } from "../segment/segment_file_name.ts";
 import { scanBatches } from "../segment/batch_scan.ts";
 import { parseSegmentFileName } from "../segment/segment_file_name.ts";
 
+/** What lies in the folder of a log, both rising. */
+export interface LogFiles {
+  /** The base offsets of the segments. */
+  readonly bases: number[];
+  /** The offsets of the producer snapshots. */
+  readonly snapshotOffsets: number[];
+}
+
 /** A file of a segment that lies in the folder. */
 interface FoundFile extends SegmentFileName {
   readonly path: string;
@@ -23,9 +31,9 @@ interface FoundFile extends SegmentFileName {
  *
  * @param fs Where the folder is.
  * @param folder The partition's folder.
- * @returns The base offsets of the segments, rising.
+ * @returns What lies there then.
  */
-export function settleLogFolder(fs: FileSystem, folder: string): number[] {
+export function settleLogFolder(fs: FileSystem, folder: string): LogFiles {
   let files = foundFiles(fs, folder);
   for (const file of files) {
     if (file.suffix === "deleted") fs.remove(file.path);
@@ -37,7 +45,11 @@ export function settleLogFolder(fs: FileSystem, folder: string): number[] {
     const isIndex = kind === "index" || kind === "timeindex" || kind === "txnindex";
     if (isIndex && !bases.has(baseOffset)) fs.remove(path);
   }
-  return [...bases].sort((a, b) => a - b);
+  const snapshots = files.filter((file) => file.kind === "snapshot").map((file) => file.baseOffset);
+  return {
+    bases: [...bases].sort((a, b) => a - b),
+    snapshotOffsets: snapshots.sort((a, b) => a - b),
+  };
 }
 
 function foundFiles(fs: FileSystem, folder: string): FoundFile[] {

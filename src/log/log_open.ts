@@ -39,6 +39,9 @@ import type { Log, LogConfig } from "./log.ts";
 import { advanceHighWatermark, poisonLog } from "./log.ts";
 import { settleLogFolder } from "./log_folder.ts";
 import { syncLog } from "./log_sync.ts";
+import { loadProducers } from "./producer_replay.ts";
+import { producerSnapshots } from "./producer_snapshots.ts";
+import { producerStates } from "./producer_state.ts";
 
 /** What to open. */
 export interface LogPlace {
@@ -92,11 +95,13 @@ export function openLog(place: LogPlace): OpenedLog {
 }
 
 function openSegments(place: LogPlace): OpenedLog {
-  const bases = settleLogFolder(place.pool.fs, place.folder);
+  const { bases, snapshotOffsets } = settleLogFolder(place.pool.fs, place.folder);
   const segments: Segment[] = [];
   const gaps: Gap[] = [];
   let scannedBytes = 0;
   let tornBytes = 0;
+  let recoveredOffset = Infinity;
+  let hasProducers = false;
   for (const [index, baseOffset] of bases.entries()) {
     const nextBase = bases[index + 1];
     const now = place.clock.now();
@@ -118,26 +123,38 @@ function openSegments(place: LogPlace): OpenedLog {
     else if (result.reason !== "end") tornBytes = cutTornTail(place, segment);
     if (trustedOffset !== Infinity) {
       scannedBytes += result.scannedBytes;
+      recoveredOffset = Math.min(recoveredOffset, baseOffset);
+      hasProducers ||= result.hasProducers;
       syncRecovered(place, segment);
     }
   }
-  startAt(place, segments);
-  return { log: newLog(place, segments, gaps), scannedBytes, tornBytes };
+  const isReset = startAt(place, segments);
+  const log = newLog(place, segments, gaps, snapshotOffsets);
+  loadProducers(log, { recoveredOffset, hasProducers, isReset });
+  return { log, scannedBytes, tornBytes };
 }
 
-/** Drops what lies below the start, and begins a segment where there is none. */
-function startAt(place: LogPlace, segments: Segment[]): void {
+/**
+ * Drops what lies below the start, and begins a segment where there is none. Returns whether it did.
+ */
+function startAt(place: LogPlace, segments: Segment[]): boolean {
   const { pool, startOffset } = place;
   const last = segments.at(-1);
-  if (last !== undefined && last.endOffset >= startOffset) return;
+  if (last !== undefined && last.endOffset >= startOffset) return false;
   // A start behind the end: what was deleted on request is all there was, and its offsets are not
   // given out again.
   for (const segment of segments.splice(0)) removeSegmentFiles(segment);
   segments.push(createSegment(place, startOffset, place.config, place.clock.now()));
   pool.fs.syncFolder(place.folder);
+  return true;
 }
 
-function newLog(place: LogPlace, segments: Segment[], gaps: Gap[]): Log {
+function newLog(
+  place: LogPlace,
+  segments: Segment[],
+  gaps: Gap[],
+  snapshotOffsets: number[],
+): Log {
   const { pool, folder } = place;
   const endOffset = segments.at(-1)!.endOffset;
   const epochs = readEpochs(pool.fs, joinPath(folder, "leader-epoch-checkpoint"));
@@ -159,6 +176,8 @@ function newLog(place: LogPlace, segments: Segment[], gaps: Gap[]): Log {
       () => advanceHighWatermark(log),
       (cause) => poisonLog(log, cause),
     ),
+    producers: producerStates(place.source),
+    snapshots: producerSnapshots(snapshotOffsets, place.recoveryPoint, endOffset),
     accepted: acceptedBatches(),
     unsynced: [],
     watchers: new Set(),

@@ -19,6 +19,8 @@ import type { LogCursor } from "./log_cursor.ts";
 import {
   batchInBuffer,
   checkOffset,
+  emptyBuffer,
+  emptyView,
   fillCursor,
   fitsBetween,
   passDamage,
@@ -27,9 +29,6 @@ import {
 import { unpinSegment } from "./retired_segments.ts";
 
 export type { LogCursor };
-
-const emptyBuffer = new Uint8Array(0);
-const emptyView = new DataView(emptyBuffer.buffer);
 
 /**
  * A cursor at an offset.

@@ -6,6 +6,7 @@ import { syncIndexFiles } from "../segment/index_file.ts";
 import type { Segment } from "../segment/segment.ts";
 import type { Log } from "./log.ts";
 import { activeSegment } from "./log.ts";
+import { syncSnapshots } from "./producer_snapshots.ts";
 import { unpinSegment } from "./retired_segments.ts";
 import { closedError } from "./log_errors.ts";
 
@@ -29,17 +30,21 @@ const turnsOfPools = new WeakMap<FilePool, SyncTurns>();
  * @returns Up to which offset, and when it is done: undefined if it is.
  */
 export function syncLog(log: Log): { endOffset: number; done: Promise<void> | undefined } {
-  const { pool, unsynced } = log;
+  const { pool, snapshots, unsynced } = log;
   const active = activeSegment(log);
   const { endOffset } = active;
-  if (unsynced.length === 1 && unsynced[0] === active && pool.fs.isSyncQuick()) {
+  const isOneFile = unsynced.length === 1 && unsynced[0] === active &&
+    snapshots.unsynced.length === 0;
+  if (isOneFile && pool.fs.isSyncQuick()) {
     pool.fs.syncDataNow(handleOf(pool, active.log));
     log.lastSyncMs = log.clock.now();
     unsynced.length = 0;
     return { endOffset, done: undefined };
   }
   const segments = [...unsynced];
-  const done = Promise.all(segments.map((segment) => syncSegment(log, segment))).then(() => {
+  const syncs = segments.map((segment) => syncSegment(log, segment));
+  if (snapshots.unsynced.length > 0) syncs.push(syncSnapshots(log));
+  const done = Promise.all(syncs).then(() => {
     log.lastSyncMs = log.clock.now();
     const isSynced = (segment: Segment): boolean => segment.endOffset <= endOffset;
     const kept = log.unsynced.filter((segment) =>

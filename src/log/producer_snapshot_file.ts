@@ -1,10 +1,11 @@
 /**
- * Reads `<offset>.snapshot`: the state of a partition's idempotent and transactional producers as
- * of an offset (src/FORMAT.md, section 4.7).
+ * `<offset>.snapshot`: the state of a partition's idempotent and transactional producers as of an
+ * offset (src/FORMAT.md, section 4.7).
  *
- *     version int16 = 1, checksum uint32 of all that follows, count int32, then entries of 46
- * bytes:     producerId int64, epoch int16, lastSequence int32, lastOffset int64, offsetDelta
- * int32,     timestamp int64, coordinatorEpoch int32, currentTransactionFirstOffset int64
+ *     version int16 = 1, checksum uint32 of all that follows, count int32, entry*
+ *     entry of 46 bytes = producerId int64, epoch int16, lastSequence int32, lastOffset int64,
+ *       offsetDelta int32, timestamp int64, coordinatorEpoch int32,
+ *       currentTransactionFirstOffset int64
  */
 
 import {
@@ -16,6 +17,15 @@ import {
   remainingBytes,
 } from "../bytes/byte_reader.ts";
 import type { ByteReader } from "../bytes/byte_reader.ts";
+import {
+  byteWriter,
+  writeInt16,
+  writeInt32,
+  writeInt64,
+  writeUint32,
+  writtenBytes,
+} from "../bytes/byte_writer.ts";
+import type { ByteWriter } from "../bytes/byte_writer.ts";
 import { crc32c } from "../bytes/crc32c.ts";
 import { OttlaError } from "../errors.ts";
 
@@ -37,8 +47,27 @@ export interface ProducerSnapshotEntry {
 }
 
 const headerBytes = 10;
+/** What the checksum covers begins here. */
+const checksumStart = 6;
 const entryBytes = 46;
 const formatVersion = 1;
+
+/**
+ * Prints a producer snapshot.
+ *
+ * @param entries What is known of each producer.
+ * @returns The whole file.
+ */
+export function printProducerSnapshot(entries: readonly ProducerSnapshotEntry[]): Uint8Array {
+  const writer = byteWriter(headerBytes + entries.length * entryBytes);
+  writeInt16(writer, formatVersion);
+  writeUint32(writer, 0);
+  writeInt32(writer, entries.length);
+  for (const entry of entries) writeEntry(writer, entry);
+  const bytes = writtenBytes(writer);
+  writer.view.setUint32(checksumStart - 4, crc32c(bytes.subarray(checksumStart)));
+  return bytes;
+}
 
 /**
  * Parses a producer snapshot.
@@ -81,6 +110,17 @@ function readEntry(reader: ByteReader): ProducerSnapshotEntry {
     coordinatorEpoch: readInt32(reader),
     currentTransactionFirstOffset: readInt64(reader),
   };
+}
+
+function writeEntry(writer: ByteWriter, entry: ProducerSnapshotEntry): void {
+  writeInt64(writer, entry.producerId);
+  writeInt16(writer, entry.producerEpoch);
+  writeInt32(writer, entry.lastSequence);
+  writeInt64(writer, entry.lastOffset);
+  writeInt32(writer, entry.offsetDelta);
+  writeInt64(writer, entry.timestamp);
+  writeInt32(writer, entry.coordinatorEpoch);
+  writeInt64(writer, entry.currentTransactionFirstOffset);
 }
 
 function snapshotFault(path: string, found: string): OttlaError {

@@ -10,12 +10,13 @@ export interface Clock {
   /** Milliseconds since the Unix epoch, a whole number. */
   now(): number;
   /**
-   * Calls back once after a delay. Such a timer never keeps the process alive.
+   * Calls back once after a delay.
    *
    * @param callback What to call.
    * @param delayMs After how many milliseconds; cut to 2^31 - 1.
+   * @param keepsAlive Whether the process must not end before; false unless given.
    */
-  startTimer(callback: () => void, delayMs: number): Timer;
+  startTimer(callback: () => void, delayMs: number, keepsAlive?: boolean): Timer;
   /** Stops a timer; stopping it twice is fine. */
   stopTimer(timer: Timer): void;
 }
@@ -31,9 +32,9 @@ const delayMsMax = 2 ** 31 - 1;
 export function systemClock(): Clock {
   return {
     now: Date.now,
-    startTimer(callback, delayMs) {
+    startTimer(callback, delayMs, keepsAlive = false) {
       const timer = setTimeout(callback, Math.min(delayMs, delayMsMax));
-      timer.unref();
+      if (!keepsAlive) timer.unref();
       return timer;
     },
     stopTimer: (timer) => clearTimeout(timer as NodeJS.Timeout),

@@ -230,14 +230,15 @@ export function truncateSegment(
 }
 
 /**
- * Removes the files of a segment, under a name that says so first.
+ * Removes the files of a segment, under a name that says so first. The producer snapshot where it
+ * begins is the log's: it may be all that tells of producers.
  *
  * @param segment A segment that nobody reads any more.
  */
 export function removeSegmentFiles(segment: Segment): void {
   const { fs } = segment.pool;
   closePooledFile(segment.pool, segment.log);
-  for (const kind of ["log", "index", "timeindex", "txnindex", "snapshot"] as const) {
+  for (const kind of ["log", "index", "timeindex", "txnindex"] as const) {
     const path = joinPath(segment.folder, segmentFileName(segment.baseOffset, kind));
     try {
       fs.rename(path, `${path}.deleted`);

@@ -10,7 +10,7 @@ import { getInt64 } from "../bytes/byte_reader.ts";
 import { segmentBytesMax } from "../limits.ts";
 import type { FileHandle } from "../platform/file_system.ts";
 import { batchHeaderBytes, field } from "../record/batch_layout.ts";
-import { peekBatchSize } from "../record/batch_view.ts";
+import { peekBatchSize, producerIdOf } from "../record/batch_view.ts";
 import type { ScanEndReason } from "./batch_scan.ts";
 import { scanBatches } from "./batch_scan.ts";
 import { emptyIndexes, readIndexFiles } from "./index_file.ts";
@@ -42,6 +42,8 @@ export interface ScanResult {
   readonly reason: ScanEndReason;
   /** How many bytes of the file it went through. */
   readonly scannedBytes: number;
+  /** Whether a batch that it came by has a producer. */
+  readonly hasProducers: boolean;
 }
 
 /**
@@ -205,6 +207,7 @@ function scanInto(
   const offsetMax = segment.baseOffset + segmentBytesMax;
   const gaps: Gap[] = [];
   const scannedBytes = logBytes - segment.sizeBytes;
+  let hasProducers = false;
   // The first batch may be the one of the last index entry, which is not indexed again.
   segment.bytesSinceIndexEntry = 0;
   for (;;) {
@@ -222,6 +225,7 @@ function scanInto(
         ) {
           return false;
         }
+        hasProducers ||= producerIdOf(batch) >= 0;
         noteBatch(
           segment,
           indexes,
@@ -233,7 +237,7 @@ function scanInto(
         return true;
       },
     );
-    if (scanned.reason === "end") return { gaps, reason: "end", scannedBytes };
+    if (scanned.reason === "end") return { gaps, reason: "end", scannedBytes, hasProducers };
     const next = findGoodBatch(
       segment,
       file,
@@ -242,7 +246,7 @@ function scanInto(
       segment.endOffset,
       offsetMax,
     );
-    if (next === undefined) return { gaps, reason: scanned.reason, scannedBytes };
+    if (next === undefined) return { gaps, reason: scanned.reason, scannedBytes, hasProducers };
     gaps.push({
       startOffset: segment.endOffset,
       endOffset: next.baseOffset,

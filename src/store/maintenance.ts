@@ -1,10 +1,12 @@
 /**
  * What a store does by itself: retention every `retentionCheckMs`, recovery points every
- * `checkpointMs`. None of it keeps the process alive.
+ * `checkpointMs`, forgetting idle producers every ten minutes. None of it keeps the process alive.
  */
 
 import { OttlaError } from "../errors.ts";
 import { saveActiveIndexes } from "../log/log.ts";
+import { takeSnapshotIfUsed } from "../log/producer_snapshots.ts";
+import { expireProducers } from "../log/producer_state.ts";
 import { retireSegments } from "../log/retention.ts";
 import { sweepRetired } from "../log/retired_segments.ts";
 import type { Segment } from "../segment/segment.ts";
@@ -18,6 +20,9 @@ import {
 import type { PartitionState, Store, StoreInternals, TopicState } from "./store.ts";
 import { openInternals } from "./store.ts";
 import { asStorageError } from "./store_errors.ts";
+
+/** How often idle producers are looked for; Kafka's number. */
+export const producerIdExpirationCheckMs = 600_000;
 
 /** What `enforceRetention` did. */
 export interface RetentionReport {
@@ -66,6 +71,7 @@ export function startMaintenance(internals: StoreInternals): void {
   };
   every(0, options.retentionCheckMs, enforceRetentionOf);
   every(1, options.checkpointMs, writeCheckpoints);
+  every(2, producerIdExpirationCheckMs, expireProducersOf);
 }
 
 /**
@@ -79,16 +85,25 @@ export function stopMaintenance(internals: StoreInternals): void {
 }
 
 /**
- * Records how far every log is on disk, with its indexes saved up to there.
+ * Records how far every log is on disk, with its indexes and producers saved up to there.
  *
  * @param internals The inside of a store.
  */
 export function writeCheckpoints(internals: StoreInternals): void {
   for (const { log } of allPartitions(internals)) {
     const isUsable = log !== undefined && !log.isClosed && log.commit.failure === undefined;
-    if (isUsable) saveActiveIndexes(log);
+    if (!isUsable) continue;
+    saveActiveIndexes(log);
+    takeSnapshotIfUsed(log);
   }
   writeRecoveryPoints(internals);
+}
+
+function expireProducersOf({ clock, topics }: StoreInternals): void {
+  const now = clock.now();
+  for (const { partitions } of topics.values()) {
+    for (const { log } of partitions) if (log !== undefined) expireProducers(log.producers, now);
+  }
 }
 
 function enforceRetentionOf(internals: StoreInternals): RetentionReport {

@@ -1,12 +1,16 @@
 /**
- * Kafka's flexible message encoding, driven by a table of fields (src/FORMAT.md, section 5.2).
+ * Kafka's message encoding, driven by a table of fields (src/FORMAT.md, sections 5.2 and 10.1).
+ * This is the flexible one:
  *
  *     message       := field* tagged-fields          fields of the version, in the table's order
  *     tagged-fields := uvarint count, tagged-field*  tags ascending, defaults left out
  *     tagged-field  := uvarint tag, uvarint size, field
  *     string, bytes := uvarint size + 1, bytes       0 stands for null
  *     array         := uvarint count + 1, element*   0 stands for null
- *     struct        := message
+ *     struct        := message                       a byte before it where null is allowed
+ *
+ * In the older one, of the coordinators, there are no tagged fields, a string begins with its size
+ * as an int16, bytes and arrays with theirs as an int32, and -1 stands for null.
  *
  * Whatever is wrong with the bytes is a `RangeError`; who calls knows what was being read and says
  * so. Tags that the table does not know are skipped, as Kafka does.
@@ -63,6 +67,8 @@ export interface Field {
   readonly type: FieldType;
   /** The first version of the message that has the field; 0 if left out. */
   readonly since?: number;
+  /** The last version of the message that has the field; none is if left out. */
+  readonly until?: number;
   /** The field's tag, if it is a tagged one. */
   readonly tag?: number;
   /** Whether null is allowed. */
@@ -106,6 +112,8 @@ export interface MessageCodec {
   readonly inline: readonly FieldCodec[];
   /** By ascending tag. */
   readonly tagged: readonly FieldCodec[];
+  /** The first version in the flexible encoding. */
+  readonly flexibleSince: number;
   /** What a message holds before anything is read. */
   readonly defaults: Message;
 }
@@ -114,6 +122,7 @@ interface FieldCodec {
   readonly name: string;
   readonly type: TypeCodec;
   readonly since: number;
+  readonly until: number;
   readonly tag: number;
   readonly nullable: boolean;
   readonly default: Value;
@@ -122,6 +131,12 @@ interface FieldCodec {
 type TypeCodec = PrimitiveType | { readonly element: TypeCodec } | {
   readonly struct: MessageCodec;
 };
+
+/** How all parts of one message are written. */
+interface Encoding {
+  readonly version: number;
+  readonly isFlexible: boolean;
+}
 
 const integerRanges = {
   int8: [-0x80, 0x7f],
@@ -135,14 +150,16 @@ const integerRanges = {
  * Makes a table of fields ready for encoding and decoding.
  *
  * @param fields The table.
+ * @param flexibleSince The first version in the flexible encoding; Infinity if there is none.
  * @returns Its codec.
  */
-export function messageCodec(fields: Fields): MessageCodec {
+export function messageCodec(fields: Fields, flexibleSince = 0): MessageCodec {
   const all = Object.entries(fields).map(([name, field]): FieldCodec => {
     return {
       name,
       type: typeCodec(field.type),
       since: field.since ?? 0,
+      until: field.until ?? Infinity,
       tag: field.tag ?? -1,
       nullable: field.nullable ?? false,
       default: field.default ?? null,
@@ -151,6 +168,7 @@ export function messageCodec(fields: Fields): MessageCodec {
   return {
     inline: all.filter((field) => field.tag < 0),
     tagged: all.filter((field) => field.tag >= 0).sort((a, b) => a.tag - b.tag),
+    flexibleSince,
     defaults: Object.fromEntries(all.map((field) => [field.name, field.default])),
   };
 }
@@ -170,17 +188,28 @@ export function writeMessage(
   message: Message,
   version: number,
 ): void {
+  const encoding = { version, isFlexible: version >= codec.flexibleSince };
+  writeStruct(writer, codec, message, encoding);
+}
+
+function writeStruct(
+  writer: ByteWriter,
+  codec: MessageCodec,
+  message: Message,
+  encoding: Encoding,
+): void {
+  const { version, isFlexible } = encoding;
   for (const field of codec.inline) {
     const value = fieldValue(field, message);
-    if (version >= field.since) writeField(writer, field, value, version);
+    if (hasField(field, version)) writeField(writer, field, value, encoding);
     else if (!isDefault(field, value)) throw unsupportedField(field, version);
   }
   const present = codec.tagged.filter((field) => !isDefault(field, fieldValue(field, message)));
-  writeUnsignedVarint(writer, present.length);
+  if (isFlexible) writeUnsignedVarint(writer, present.length);
   for (const field of present) {
-    if (version < field.since) throw unsupportedField(field, version);
+    if (!hasField(field, version) || !isFlexible) throw unsupportedField(field, version);
     const content = byteWriter(64);
-    writeField(content, field, fieldValue(field, message), version);
+    writeField(content, field, fieldValue(field, message), encoding);
     writeUnsignedVarint(writer, field.tag);
     writeUnsignedVarint(writer, content.position);
     writeBytes(writer, writtenBytes(content));
@@ -197,10 +226,16 @@ export function writeMessage(
  * @throws {RangeError} If the bytes are too few or contradict themselves.
  */
 export function readMessage(reader: ByteReader, codec: MessageCodec, version: number): Message {
+  return readStruct(reader, codec, { version, isFlexible: version >= codec.flexibleSince });
+}
+
+function readStruct(reader: ByteReader, codec: MessageCodec, encoding: Encoding): Message {
+  const { version, isFlexible } = encoding;
   const message: Record<string, Value> = { ...codec.defaults };
   for (const field of codec.inline) {
-    if (version >= field.since) message[field.name] = readField(reader, field, version);
+    if (hasField(field, version)) message[field.name] = readField(reader, field, encoding);
   }
+  if (!isFlexible) return message;
   const taggedCount = readUnsignedVarint(reader);
   let previousTag = -1;
   for (let index = 0; index < taggedCount; index += 1) {
@@ -209,11 +244,11 @@ export function readMessage(reader: ByteReader, codec: MessageCodec, version: nu
     previousTag = tag;
     const sizeBytes = readUnsignedVarint(reader);
     const content = readBytes(reader, sizeBytes);
-    const field = codec.tagged.find((one) => one.tag === tag && version >= one.since);
+    const field = codec.tagged.find((one) => one.tag === tag && hasField(one, version));
     if (field === undefined) continue;
     const start = reader.position - sizeBytes;
     reader.position = start;
-    message[field.name] = readField(reader, field, version);
+    message[field.name] = readField(reader, field, encoding);
     if (reader.position !== start + content.length) {
       const usedBytes = reader.position - start;
       throw new RangeError(`${field.name} has ${usedBytes} bytes, its tag says ${sizeBytes}`);
@@ -243,17 +278,26 @@ function isDefault(field: FieldCodec, value: Value): boolean {
   return value === field.default;
 }
 
-function unsupportedField(field: FieldCodec, version: number): RangeError {
-  return new RangeError(`${field.name} exists since version ${field.since}, not in ${version}`);
+function hasField({ since, until }: FieldCodec, version: number): boolean {
+  return version >= since && version <= until;
 }
 
-function writeField(writer: ByteWriter, field: FieldCodec, value: Value, version: number): void {
-  if (value === null) {
-    if (!field.nullable) throw new RangeError(`${field.name} is null`);
-    writeUnsignedVarint(writer, 0);
-  } else {
-    writeValue(writer, field.name, field.type, value, version);
-  }
+function unsupportedField({ name, since, until }: FieldCodec, version: number): RangeError {
+  const range = until === Infinity ? `since version ${since}` : `in versions ${since} to ${until}`;
+  return new RangeError(`${name} exists ${range}, not in ${version}`);
+}
+
+function writeField(
+  writer: ByteWriter,
+  field: FieldCodec,
+  value: Value,
+  encoding: Encoding,
+): void {
+  const { name, type, nullable } = field;
+  if (value === null && !nullable) throw new RangeError(`${name} is null`);
+  if (nullable && isStructType(type)) writeInt8(writer, value === null ? -1 : 1);
+  else if (value === null) writeCount(writer, type, -1, encoding);
+  if (value !== null) writeValue(writer, name, type, value, encoding);
 }
 
 function writeValue(
@@ -261,13 +305,13 @@ function writeValue(
   name: string,
   type: TypeCodec,
   value: Value,
-  version: number,
+  encoding: Encoding,
 ): void {
   if (typeof type === "object") {
-    if ("struct" in type) return writeMessage(writer, type.struct, value as Message, version);
+    if ("struct" in type) return writeStruct(writer, type.struct, value as Message, encoding);
     const elements = value as readonly Value[];
-    writeUnsignedVarint(writer, elements.length + 1);
-    for (const element of elements) writeValue(writer, name, type.element, element, version);
+    writeCount(writer, type, elements.length, encoding);
+    for (const element of elements) writeValue(writer, name, type.element, element, encoding);
     return;
   }
   switch (type) {
@@ -287,16 +331,26 @@ function writeValue(
       return writeFloat64(writer, value as number);
     case "uuid":
       return writeBytes(writer, bytesOfUuid(value as string));
-    case "string":
-      return writeSized(writer, checkStringSize(name, new TextEncoder().encode(value as string)));
+    case "string": {
+      const bytes = checkStringSize(name, new TextEncoder().encode(value as string));
+      writeCount(writer, type, bytes.length, encoding);
+      return writeBytes(writer, bytes);
+    }
     case "bytes":
-      return writeSized(writer, value as Uint8Array);
+      writeCount(writer, type, (value as Uint8Array).length, encoding);
+      return writeBytes(writer, value as Uint8Array);
   }
 }
 
-function writeSized(writer: ByteWriter, bytes: Uint8Array): void {
-  writeUnsignedVarint(writer, bytes.length + 1);
-  writeBytes(writer, bytes);
+/** Writes a size or a count; -1 stands for null. */
+function writeCount(writer: ByteWriter, type: TypeCodec, count: number, form: Encoding): void {
+  if (form.isFlexible) writeUnsignedVarint(writer, count + 1);
+  else if (type === "string") writeInt16(writer, count);
+  else writeInt32(writer, count);
+}
+
+function isStructType(type: TypeCodec): boolean {
+  return typeof type === "object" && "struct" in type;
 }
 
 function checkInteger(name: string, type: keyof typeof integerRanges, value: Value): number {
@@ -312,16 +366,22 @@ function checkStringSize(name: string, bytes: Uint8Array): Uint8Array {
   throw new RangeError(`${name} has ${bytes.length} bytes, the most is ${stringBytesMax}`);
 }
 
-function readField(reader: ByteReader, field: FieldCodec, version: number): Value {
-  const value = readValue(reader, field.name, field.type, version);
+function readField(reader: ByteReader, field: FieldCodec, encoding: Encoding): Value {
+  if (field.nullable && isStructType(field.type) && readInt8(reader) < 0) return null;
+  const value = readValue(reader, field.name, field.type, encoding);
   if (value === null && !field.nullable) throw new RangeError(`${field.name} is null`);
   return value;
 }
 
-function readValue(reader: ByteReader, name: string, type: TypeCodec, version: number): Value {
+function readValue(
+  reader: ByteReader,
+  name: string,
+  type: TypeCodec,
+  encoding: Encoding,
+): Value {
   if (typeof type === "object") {
-    if ("struct" in type) return readMessage(reader, type.struct, version);
-    return readArray(reader, name, type.element, version);
+    if ("struct" in type) return readStruct(reader, type.struct, encoding);
+    return readArray(reader, name, type, encoding);
   }
   switch (type) {
     case "bool":
@@ -341,37 +401,39 @@ function readValue(reader: ByteReader, name: string, type: TypeCodec, version: n
     case "uuid":
       return uuidOfBytes(readBytes(reader, uuidBytes));
     case "string": {
-      const bytes = readSized(reader);
+      const bytes = readSized(reader, type, encoding);
       return bytes === null ? null : decodeText(name, checkStringSize(name, bytes));
     }
     case "bytes":
-      return readSized(reader)?.slice() ?? null;
+      return readSized(reader, type, encoding)?.slice() ?? null;
   }
 }
 
-function readSized(reader: ByteReader): Uint8Array | null {
-  const sizePlusOne = readUnsignedVarint(reader);
-  return sizePlusOne === 0 ? null : readBytes(reader, sizePlusOne - 1);
+function readSized(reader: ByteReader, type: TypeCodec, encoding: Encoding): Uint8Array | null {
+  const size = readCount(reader, type, encoding);
+  return size < 0 ? null : readBytes(reader, size);
+}
+
+/** Reads a size or a count; a negative one stands for null. */
+function readCount(reader: ByteReader, type: TypeCodec, { isFlexible }: Encoding): number {
+  if (isFlexible) return readUnsignedVarint(reader) - 1;
+  return type === "string" ? readInt16(reader) : readInt32(reader);
 }
 
 function readArray(
   reader: ByteReader,
   name: string,
-  element: TypeCodec,
-  version: number,
+  type: { readonly element: TypeCodec },
+  encoding: Encoding,
 ): readonly Value[] | null {
-  const countPlusOne = readUnsignedVarint(reader);
-  if (countPlusOne === 0) return null;
-  const count = countPlusOne - 1;
+  const count = readCount(reader, type, encoding);
+  if (count < 0) return null;
   // No element is smaller than a byte, so this bounds the loop before it starts.
-  if (count > remainingBytes(reader)) {
-    throw new RangeError(
-      `${name} has ${count} elements, but ${remainingBytes(reader)} bytes follow`,
-    );
-  }
+  const left = remainingBytes(reader);
+  if (count > left) throw new RangeError(`${name} has ${count} elements, but ${left} bytes follow`);
   const values: Value[] = [];
   for (let index = 0; index < count; index += 1) {
-    const value = readValue(reader, name, element, version);
+    const value = readValue(reader, name, type.element, encoding);
     if (value === null) throw new RangeError(`${name} has a null element`);
     values.push(value);
   }

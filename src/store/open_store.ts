@@ -49,6 +49,7 @@ import {
   writeRecoveryPoints,
   writeStartOffsets,
 } from "./partitions.ts";
+import { producerIds } from "./producer_ids.ts";
 import type { RecoveryReport, Store, StoreInternals, StoreOptions } from "./store.ts";
 import { checkLock, internalsOf, openInternals } from "./store.ts";
 import type { CleanShutdown } from "./store_files.ts";
@@ -345,6 +346,7 @@ async function openLocked(
       partitioner: options.partitioner ?? "xxh64",
       retentionCheckMs: options.retentionCheckMs ?? 300_000,
       checkpointMs: options.checkpointMs ?? 60_000,
+      offsetsRetentionMinutes: options.offsetsRetentionMinutes ?? 10_080,
     },
     topicOverrides: overrides,
     lock,
@@ -355,6 +357,7 @@ async function openLocked(
     metadata,
     topics,
     partitioners,
+    producerIds: producerIds(),
     recovery,
     topicWatchers: new Set(),
     closers: new Set(),

@@ -11,6 +11,7 @@ import type { Log } from "../log/log.ts";
 import type { OpenedLog } from "../log/log_open.ts";
 import { openLog } from "../log/log_open.ts";
 import { findTopicIdOfFolder, recordTopicIdOfFolder } from "../log/partition_metadata.ts";
+import { noteRecoveryPoint } from "../log/producer_snapshots.ts";
 import type { FileSystem } from "../platform/file_system.ts";
 import { hasErrorCode } from "../platform/file_system.ts";
 import { joinPath } from "../platform/files.ts";
@@ -60,7 +61,7 @@ export function readCheckpoints(fs: FileSystem, folder: string): Checkpoints {
 }
 
 /**
- * Records below which offset each partition is on disk.
+ * Records below which offset each partition is on disk, which may make producer snapshots useless.
  *
  * @param store The inside of a store.
  */
@@ -74,6 +75,7 @@ export function writeRecoveryPoints(store: StoreInternals): void {
   }
   add(metadataTopic, 0, store.metadata.log.commit.syncedOffset);
   writeOffsetCheckpoint(store.fs, joinPath(store.folder, recoveryPointName), entries);
+  for (const { log } of allPartitions(store)) if (log !== undefined) noteRecoveryPoint(log);
 }
 
 /**

@@ -12,6 +12,7 @@ import type { StoreLock } from "../platform/store_lock.ts";
 import type { MetadataImage } from "./metadata_image.ts";
 import type { MetadataLog } from "./metadata_log.ts";
 import type { Partitioner, PartitionerState } from "./partitioner.ts";
+import type { ProducerIds } from "./producer_ids.ts";
 import type { TopicConfig } from "./topic_config.ts";
 
 /** What `openStore` may be told. */
@@ -30,6 +31,11 @@ export interface StoreOptions {
   readonly checkpointMs?: number;
   /** How many log files are kept open at once; 512 unless given. */
   readonly openFilesMax?: number;
+  /**
+   * How long the offsets of a group are kept once it has no members any more, in minutes; 10,080 (a
+   * week) unless given.
+   */
+  readonly offsetsRetentionMinutes?: number;
   /** Where the files are; for tests. */
   readonly fileSystem?: FileSystem;
   /** What time it is; for tests. */
@@ -61,7 +67,10 @@ export interface StoreInternals {
   readonly clock: Clock;
   readonly randomBytes: RandomBytes;
   readonly options: Required<
-    Pick<StoreOptions, "ack" | "partitioner" | "retentionCheckMs" | "checkpointMs">
+    Pick<
+      StoreOptions,
+      "ack" | "partitioner" | "retentionCheckMs" | "checkpointMs" | "offsetsRetentionMinutes"
+    >
   >;
   readonly topicOverrides: Partial<TopicConfig>;
   readonly lock: StoreLock;
@@ -73,6 +82,8 @@ export interface StoreInternals {
   readonly topics: Map<string, TopicState>;
   /** Partitioners by topic id, for topics that have one of their own. */
   readonly partitioners: Map<string, Partitioner | "custom">;
+  /** The ids that producers get. */
+  readonly producerIds: ProducerIds;
   /** What the recovery at open found and did. */
   readonly recovery: RecoveryReport;
   /** Called when topics were created, deleted or given more partitions. */
@@ -151,11 +162,22 @@ export function internalsOf(store: Store): StoreInternals {
  */
 export function openInternals(store: Store): StoreInternals {
   const internals = internalsOf(store);
+  checkOpen(internals, store.path);
+  return internals;
+}
+
+/**
+ * Makes sure that a store can be used.
+ *
+ * @param internals The inside of a store.
+ * @param path What it was opened as, for the message.
+ * @throws OttlaError `HANDLE_CLOSED` if it is closed, `STORE_LOCKED` as `checkLock`.
+ */
+export function checkOpen(internals: StoreInternals, path: string = internals.folder): void {
   if (internals.state !== "open") {
-    throw new OttlaError("HANDLE_CLOSED", `Cannot use the store ${store.path}: it is closed`);
+    throw new OttlaError("HANDLE_CLOSED", `Cannot use the store ${path}: it is closed`);
   }
   checkLock(internals);
-  return internals;
 }
 
 /**

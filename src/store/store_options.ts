@@ -23,6 +23,7 @@ export function checkStoreOptions(options: StoreOptions): void {
   checkWholeNumber("retentionCheckMs", options.retentionCheckMs, 1, 2 ** 31 - 1);
   checkWholeNumber("checkpointMs", options.checkpointMs, 1, 2 ** 31 - 1);
   checkWholeNumber("openFilesMax", options.openFilesMax, 1, 1_000_000);
+  checkWholeNumber("offsetsRetentionMinutes", options.offsetsRetentionMinutes, 1, 2 ** 31 - 1);
 }
 
 /**

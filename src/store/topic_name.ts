@@ -81,6 +81,23 @@ export function isInternalTopic(name: string): boolean {
 }
 
 /**
+ * Makes sure that a topic is the users' own to write to and to delete.
+ *
+ * @param name A topic's name.
+ * @param action What is to be done, for the message.
+ * @throws {OttlaError} INVALID_TOPIC_EXCEPTION if the state of groups or of transactions is kept in
+ *   it.
+ */
+export function checkNotInternal(name: string, action: string): void {
+  if (!internalTopics.has(name)) return;
+  throw new OttlaError(
+    "INVALID_TOPIC_EXCEPTION",
+    `Cannot ${action} ${name}: the store keeps its own state in it`,
+    { details: { topic: name } },
+  );
+}
+
+/**
  * Makes the name of a partition's folder.
  *
  * @param topic The topic's name.

@@ -3,12 +3,9 @@
  * before it is true.
  */
 
-import { hexOfUuid } from "../bytes/uuid.ts";
 import { OttlaError } from "../errors.ts";
-import { abandonLog } from "../log/log.ts";
 import { advanceStart, retireBelowStart } from "../log/retention.ts";
 import { sweepRetired } from "../log/retired_segments.ts";
-import { joinPath } from "../platform/files.ts";
 import {
   alterConfigRecords,
   createPartitionsRecords,
@@ -19,18 +16,9 @@ import { getTopic, topicConfigEntries } from "./metadata_image.ts";
 import { changeMetadata } from "./metadata_log.ts";
 import type { MetadataRecord } from "./metadata_records.ts";
 import type { Partitioner } from "./partitioner.ts";
-import {
-  configOf,
-  logOf,
-  newPartitions,
-  removeFolderWithFiles,
-  setFolderAside,
-  topicState,
-  writeRecoveryPoints,
-  writeStartOffsets,
-} from "./partitions.ts";
+import { configOf, logOf, newPartitions, topicState, writeStartOffsets } from "./partitions.ts";
 import type { Store, StoreInternals, TopicState } from "./store.ts";
-import { getPartitionState, getTopicState, openInternals } from "./store.ts";
+import { checkOpen, getPartitionState, getTopicState, openInternals } from "./store.ts";
 import { asStorageError } from "./store_errors.ts";
 import { writePartitioners } from "./store_files.ts";
 import { checkNumber, checkObject, checkPartitioner } from "./store_options.ts";
@@ -41,7 +29,8 @@ import {
   configEntriesOf,
   topicConfigOf,
 } from "./topic_config.ts";
-import { partitionFolderAsideName, partitionFolderName } from "./topic_name.ts";
+import { removeTopicFolders, setFoldersAside } from "./topic_folders.ts";
+import { checkNotInternal, isInternalTopic } from "./topic_name.ts";
 import { randomUuid } from "./uuid.ts";
 
 /** What a topic is to be like. */
@@ -94,6 +83,30 @@ export async function createTopic(
   options: TopicOptions & { readonly ifNotExists?: boolean } = {},
 ): Promise<TopicDescription> {
   const internals = openInternals(store);
+  let description: TopicDescription | undefined;
+  await createTopicIn(internals, name, options, (topic) => {
+    description = describe(internals, topic);
+  });
+  return description!;
+}
+
+/**
+ * Creates a topic as `createTopic` does, without a look at its partitions, whose folders are
+ * made when they are first used.
+ *
+ * @param internals The inside of an open store.
+ * @param name Its name.
+ * @param options Its partitions and configuration.
+ * @param onCreated Called with the topic before anybody else's change of the metadata.
+ * @returns Resolves when the topic is on disk.
+ * @throws As `createTopic`.
+ */
+export async function createTopicIn(
+  internals: StoreInternals,
+  name: string,
+  options: TopicOptions & { readonly ifNotExists?: boolean },
+  onCreated: (topic: TopicState) => void = () => {},
+): Promise<void> {
   if (typeof name !== "string") throw new TypeError(`name must be a string, got ${typeof name}`);
   checkObject("options", options);
   const { partitions = 1, partitioner, ifNotExists = false, ...config } = options;
@@ -108,9 +121,8 @@ export async function createTopic(
   checkTopicConfig(topicConfigOf(configs));
   const topicId = randomUuid(internals.randomBytes);
   const { image, nodeId, directoryId, topicOverrides } = internals;
-  let description: TopicDescription | undefined;
   const change = (): MetadataRecord[] => {
-    openInternals(store);
+    checkOpen(internals);
     if (ifNotExists && internals.topics.has(name)) return [];
     const topic = { name, topicId, partitionCount: partitions, configs, nodeId, directoryId };
     const records = createTopicRecords(image, topic);
@@ -129,14 +141,13 @@ export async function createTopic(
     const isGivenAgain = typeof partitioner === "function" &&
       findPartitioner(internals, topic) === undefined;
     if (isGivenAgain) internals.partitioners.set(topic.topicId, partitioner);
-    description = describe(internals, topic);
+    onCreated(topic);
   };
   try {
     await changeMetadata(internals.metadata, change, applied);
   } finally {
     if (!image.topicsById.has(topicId)) internals.partitioners.delete(topicId);
   }
-  return description!;
 }
 
 /**
@@ -146,11 +157,13 @@ export async function createTopic(
  * @param store The store.
  * @param name The topic's name.
  * @returns Resolves when the deletion is on disk.
- * @throws OttlaError `UNKNOWN_TOPIC_OR_PARTITION`.
+ * @throws OttlaError `UNKNOWN_TOPIC_OR_PARTITION`, `INVALID_TOPIC_EXCEPTION` if the state of groups
+ * or of transactions is kept in it.
  */
 export async function deleteTopic(store: Store, name: string): Promise<void> {
   const internals = openInternals(store);
   getTopicState(internals, name);
+  checkNotInternal(name, "delete");
   const change = (): MetadataRecord[] => {
     openInternals(store);
     return deleteTopicRecords(internals.image, name);
@@ -158,7 +171,7 @@ export async function deleteTopic(store: Store, name: string): Promise<void> {
   await changeMetadata(internals.metadata, change, () => {
     const topic = getTopicState(internals, name);
     internals.topics.delete(name);
-    removePartitions(internals, topic);
+    removeTopicFolders(internals, topic);
     if (internals.partitioners.delete(topic.topicId)) savePartitioners(internals);
     notifyTopicWatchers(internals);
   });
@@ -168,10 +181,22 @@ export async function deleteTopic(store: Store, name: string): Promise<void> {
  * The names of all topics, in order.
  *
  * @param store The store.
+ * @param options `includesInternal` adds the topics in which the state of groups and of transactions
+ * is kept, such as `__consumer_offsets`.
  * @returns The names.
+ * @throws TypeError if an option is of the wrong kind.
  */
-export function listTopics(store: Store): string[] {
-  return [...openInternals(store).topics.keys()].sort();
+export function listTopics(
+  store: Store,
+  options: { readonly includesInternal?: boolean } = {},
+): string[] {
+  const { topics } = openInternals(store);
+  checkObject("options", options);
+  const { includesInternal = false } = options;
+  if (typeof includesInternal !== "boolean") {
+    throw new TypeError(`includesInternal must be true or false, got ${typeof includesInternal}`);
+  }
+  return [...topics.keys()].filter((name) => includesInternal || !isInternalTopic(name)).sort();
 }
 
 /**
@@ -257,7 +282,8 @@ export async function alterTopic(
  * @param name The topic's name.
  * @param partitionCount How many it is to have, more than it has.
  * @returns Resolves with the topic when the change is on disk.
- * @throws TypeError, or OttlaError `UNKNOWN_TOPIC_OR_PARTITION`, `INVALID_PARTITIONS`.
+ * @throws TypeError, or OttlaError `UNKNOWN_TOPIC_OR_PARTITION`, `INVALID_PARTITIONS`,
+ * `INVALID_TOPIC_EXCEPTION`.
  */
 export async function createPartitions(
   store: Store,
@@ -270,6 +296,8 @@ export async function createPartitions(
   if (typeof partitionCount !== "number") {
     throw new TypeError(`partitionCount must be a number, got ${typeof partitionCount}`);
   }
+  // Whose state is where depends on the count.
+  checkNotInternal(name, "add partitions to");
   let description: TopicDescription | undefined;
   const change = (): MetadataRecord[] => {
     openInternals(store);
@@ -308,6 +336,7 @@ export function deleteRecords(
   return Promise.resolve().then(() => {
     const internals = openInternals(store);
     const topic = getTopicState(internals, topicName);
+    checkNotInternal(topicName, "delete records of");
     const log = logOf(internals, topic, getPartitionState(topic, partition));
     checkNumber("beforeOffset", beforeOffset, -1, Number.MAX_SAFE_INTEGER);
     const startOffset = advanceStart(log, beforeOffset);
@@ -373,24 +402,6 @@ function savePartitioners(internals: StoreInternals): void {
   writePartitioners(internals.fs, internals.folder, names);
 }
 
-/** Removes the folders of a topic that is no longer in the metadata. */
-function removePartitions(internals: StoreInternals, topic: TopicState): void {
-  const { fs, folder, randomBytes } = internals;
-  for (const { log } of topic.partitions) if (log !== undefined) abandonLog(log);
-  // Recorded for the folders' names: a topic of the same name must not begin where this one did.
-  writeStartOffsets(internals);
-  writeRecoveryPoints(internals);
-  for (const { partition } of topic.partitions) {
-    const path = joinPath(folder, partitionFolderName(topic.name, partition));
-    if (fs.stat(path) === undefined) continue;
-    const id = hexOfUuid(randomUuid(randomBytes));
-    const target = joinPath(folder, partitionFolderAsideName(topic.name, partition, id, "delete"));
-    fs.rename(path, target);
-    removeFolderWithFiles(fs, target);
-  }
-  fs.syncFolder(folder);
-}
-
 function notifyTopicWatchers({ topicWatchers }: StoreInternals): void {
   for (const watcher of [...topicWatchers]) watcher();
 }
@@ -401,19 +412,5 @@ function wakeReaders(topic: TopicState): void {
     const watchers = [...log?.watchers ?? []];
     log?.watchers.clear();
     for (const watcher of watchers) watcher();
-  }
-}
-
-/**
- * What a deletion could not remove must not be taken for the partitions of a new topic of that
- * name.
- */
-function setFoldersAside(internals: StoreInternals, topic: TopicState, from: number): void {
-  const { fs, folder, randomBytes } = internals;
-  for (const { partition } of topic.partitions.slice(from)) {
-    const path = joinPath(folder, partitionFolderName(topic.name, partition));
-    if (fs.stat(path) !== undefined) {
-      setFolderAside(fs, folder, topic.name, partition, hexOfUuid(randomUuid(randomBytes)));
-    }
   }
 }

@@ -82,7 +82,7 @@ describe("log folder", () => {
     }
     writeBytes(fs, `${segmentPath(2)}.deleted`, new Uint8Array(24));
     writeBytes(fs, `${segmentPath(2, "snapshot")}.deleted`, new Uint8Array(24));
-    assert.deepEqual(settleLogFolder(fs, logFolder), [0, 5, 10, 14, 18]);
+    assert.deepEqual(settleLogFolder(fs, logFolder).bases, [0, 5, 10, 14, 18]);
     assert.deepEqual(filesOf(fs), names);
   });
 
@@ -99,7 +99,7 @@ describe("log folder", () => {
     writeBytes(fs, segmentPath(7, "snapshot"), new Uint8Array(1));
     fs.makeFolder(segmentPath(99));
     const names = filesOf(fs);
-    assert.deepEqual(settleLogFolder(fs, logFolder), [0, 5, 10, 14, 18]);
+    assert.deepEqual(settleLogFolder(fs, logFolder).bases, [0, 5, 10, 14, 18]);
     assert.deepEqual(filesOf(fs), names);
   });
 
@@ -205,7 +205,7 @@ describe("log folder", () => {
     addSegment(fs, 0, [3, 12], "swap");
     settleLogFolder(fs, logFolder);
     const before = filesOf(fs).map((name) => [name, readFile(fs, `${logFolder}/${name}`)]);
-    assert.deepEqual(settleLogFolder(fs, logFolder), [0, 14, 18]);
+    assert.deepEqual(settleLogFolder(fs, logFolder).bases, [0, 14, 18]);
     assert.deepEqual(
       filesOf(fs).map((name) => [name, readFile(fs, `${logFolder}/${name}`)]),
       before,

@@ -22,7 +22,17 @@ import {
   parsePartitionMetadata,
   printPartitionMetadata,
 } from "../../src/log/partition_metadata.ts";
-import { parseProducerSnapshot } from "../../src/log/producer_snapshot_file.ts";
+import { groupRecordSchemas } from "../../src/coordinator/group_record_schemas.ts";
+import type { GroupRecord } from "../../src/coordinator/group_records.ts";
+import {
+  decodeGroupKey,
+  decodeGroupValue,
+  encodeGroupRecord,
+} from "../../src/coordinator/group_records.ts";
+import {
+  parseProducerSnapshot,
+  printProducerSnapshot,
+} from "../../src/log/producer_snapshot_file.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
 import { readFile, replaceFile } from "../../src/platform/files.ts";
 import { parseLock, printLock } from "../../src/platform/store_lock_file.ts";
@@ -225,7 +235,7 @@ describe("the format page", () => {
     assert.equal(hexOf(encodeTimeEntries(timestamps)), hexOf(joined(times)));
   });
 
-  it("shows the files of Kafka's that are only read", async () => {
+  it("shows what is kept of transactions and producers", async () => {
     await loadCrc32c();
     const aborted = byteLines("txn-index");
     assert.deepEqual(
@@ -233,8 +243,10 @@ describe("the format page", () => {
       aborted.map(({ meaning }) => JSON.parse(meaning)),
     );
     const snapshot = byteLines("producer-snapshot");
+    const producers = parseProducerSnapshot(joined(snapshot), "a");
+    assert.equal(hexOf(printProducerSnapshot(producers)), hexOf(joined(snapshot)));
     assert.deepEqual(
-      parseProducerSnapshot(joined(snapshot), "a"),
+      producers,
       snapshot.slice(1).map(({ meaning }) => JSON.parse(meaning)),
     );
   });
@@ -301,6 +313,34 @@ describe("the format page", () => {
       return type;
     });
     assert.deepEqual([...new Set(shown)].sort(), named.sort());
+  });
+
+  it("shows each record of groups that it names", () => {
+    const examples = block("hex group-records").split(/\n(?=[0-9a-f])(?<=\}\n)/).map((example) => {
+      const [hex = "", json = ""] = example.split("\n= ");
+      return { bytes: bytesOfHex(hex), meaning: JSON.parse(json) as unknown };
+    });
+    const shown: string[] = [];
+    for (let index = 0; index < examples.length; index += 2) {
+      const [key, value] = [examples[index]!, examples[index + 1]!];
+      const decoded = decodeGroupKey(key.bytes)!;
+      const content = decodeGroupValue(decoded.type, value.bytes);
+      assert.deepEqual(decoded, key.meaning);
+      assert.deepEqual(content, value.meaning);
+      const encoded = encodeGroupRecord({ key: decoded, value: content } as GroupRecord);
+      assert.equal(hexOf(encoded.key), hexOf(key.bytes));
+      assert.equal(hexOf(encoded.value!), hexOf(value.bytes));
+      shown.push(decoded.type);
+    }
+    const named = tableRows("10.2").map(([kind, name = ""]) => {
+      assert.ok(name in groupRecordSchemas, name);
+      assert.equal(
+        groupRecordSchemas[name as keyof typeof groupRecordSchemas].number,
+        Number(kind),
+      );
+      return name;
+    });
+    assert.deepEqual(shown, named);
   });
 
   it("lists every configuration entry with its default", () => {

@@ -270,10 +270,13 @@ forEachFileSystem("removing a segment removes all of its files and no others", (
   const segment = createSegment(place, 0, smallConfig, someTime);
   const other = createSegment(place, 10, smallConfig, someTime);
   appendTo(segment, smallConfig, planBatch({ baseOffset: 0 }));
-  fs.close(fs.open(joinPath(folder, "00000000000000000000.snapshot"), "create"));
+  for (const name of ["00000000000000000000.snapshot", "00000000000000000000.txnindex"]) {
+    fs.close(fs.open(joinPath(folder, name), "create"));
+  }
   removeSegmentFiles(segment);
   removeSegmentFiles(segment);
   assert.deepEqual(fs.list(folder).map(({ name }) => name).sort(), [
+    "00000000000000000000.snapshot",
     "00000000000000000010.index",
     "00000000000000000010.log",
     "00000000000000000010.timeindex",

@@ -179,9 +179,12 @@ export function crashDisk(
     {},
 ): FaultyDisk {
   const after = memoryFileSystem();
+  const next = faultyDisk(after);
   const folders = new Set([...disk.durableNames.keys(), ...[...disk.files.keys()].map(folderOf)]);
   for (const folder of folders) {
     after.makeFolder(folder);
+    const durable = new Map<string, TrackedFile>();
+    next.durableNames.set(folder, durable);
     const names = kept.names === true
       ? namesIn(disk, folder)
       : disk.durableNames.get(folder) ?? new Map<string, TrackedFile>();
@@ -194,10 +197,13 @@ export function crashDisk(
       after.write(handle, file.durable, 0);
       const size = file.durable.length;
       if (more > 0) after.write(handle, current!.subarray(size, size + more), size);
+      const tracked = { durable: contentOf(after, handle) };
+      next.files.set(path, tracked);
+      durable.set(name, tracked);
       after.close(handle);
     }
   }
-  return faultyDisk(after);
+  return next;
 }
 
 function noCounts(): Record<FaultyOperation, number> {

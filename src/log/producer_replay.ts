@@ -1,0 +1,133 @@
+/**
+ * Finds out what was known of a log's producers when it was last open: from the newest snapshot
+ * that can be read, and from the batches behind it.
+ *
+ * | opened after     | snapshots in the folder | what is done                                       |
+ * | ---------------- | ----------------------- | -------------------------------------------------- |
+ * | a clean shutdown | none                    | nothing: there were no producers                   |
+ * | a clean shutdown | one at the log's end    | it is loaded                                       |
+ * | a clean shutdown | older ones              | the newest is loaded, the batches behind it read   |
+ * | a crash          | none                    | the segments that were recovered are read, if any  |
+ * |                  |                         | of their batches has a producer                    |
+ * | a crash          | some                    | the newest not beyond the recovery point is        |
+ * |                  |                         | loaded, the batches behind it read                 |
+ * | a crash          | only newer ones         | as if there were none: they were the log's first   |
+ *
+ * A snapshot that cannot be read is passed over, and the next older one takes its place; where there
+ * is none, the whole log is read. Snapshots behind the log's end speak of batches that a crash took.
+ */
+
+import { joinPath } from "../platform/files.ts";
+import { pinFile, unpinFile } from "../platform/file_pool.ts";
+import type { Segment } from "../segment/segment.ts";
+import { scanBatches } from "../segment/batch_scan.ts";
+import { findGoodBatch } from "../segment/segment_damage.ts";
+import { segmentFileName } from "../segment/segment_file_name.ts";
+import { positionForOffset } from "../segment/segment_load.ts";
+import type { Log } from "./log.ts";
+import {
+  dropSnapshots,
+  loadSnapshot,
+  sweepSnapshots,
+  syncSnapshotsNow,
+  takeSnapshotIfUsed,
+  trustedOffset,
+} from "./producer_snapshots.ts";
+import { forgetEnded, replayBatch } from "./producer_state.ts";
+
+/** What the opening of a log did before its producers are looked at. */
+export interface LogOpening {
+  /** The first offset of the first segment that was recovered; Infinity if none was. */
+  readonly recoveredOffset: number;
+  /** Whether a batch that was recovered has a producer. */
+  readonly hasProducers: boolean;
+  /** Whether all there was lay below the log's start. */
+  readonly isReset: boolean;
+}
+
+/**
+ * Sets the states of a log that was just opened. Nothing is read of a log that was cleanly closed.
+ *
+ * @param log The log, its states empty.
+ * @param opening What its opening did.
+ * @throws What the file system throws.
+ */
+export function loadProducers(log: Log, opening: LogOpening): void {
+  const { snapshots, endOffset } = log;
+  removeBehindEnd(log);
+  if (opening.isReset) dropSnapshots(log, () => true);
+  if (snapshots.offsets.length === 0 && !opening.hasProducers) return;
+  const limit = trustedOffset(log);
+  const bad = new Set<number>();
+  const loaded = snapshots.offsets.findLast((offset) => {
+    if (offset > limit) return false;
+    if (loadSnapshot(log, offset)) return true;
+    bad.add(offset);
+    return false;
+  });
+  const firstOffset = bad.size > 0 ? log.segments[0]!.baseOffset : opening.recoveredOffset;
+  replayFrom(log, loaded ?? firstOffset);
+  if (loaded !== endOffset) forgetAtEnd(log);
+  // The only ones must stay until a recovery point behind them is recorded: if there was a crash
+  // before, nothing else would tell that there are producers.
+  if (loaded !== undefined) dropSnapshots(log, (offset) => bad.has(offset));
+  takeSnapshotIfUsed(log);
+  // Those beyond may speak of batches that the crash took.
+  if (!snapshots.isDue) dropSnapshots(log, (offset) => offset > limit && offset !== endOffset);
+  syncSnapshotsNow(log);
+  sweepSnapshots(log);
+}
+
+/** One of these that stayed would be taken for true when the log has grown beyond it. */
+function removeBehindEnd(log: Log): void {
+  const { snapshots, endOffset, folder } = log;
+  const { fs } = log.pool;
+  const behind = snapshots.offsets.filter((offset) => offset > endOffset);
+  if (behind.length === 0) return;
+  for (const offset of behind) fs.remove(joinPath(folder, segmentFileName(offset, "snapshot")));
+  fs.syncFolder(folder);
+  snapshots.offsets.length -= behind.length;
+  snapshots.unsynced = snapshots.unsynced.filter((offset) => offset <= endOffset);
+}
+
+/** One that was not believed is not looked at again, so that a new one takes its place. */
+function forgetAtEnd({ snapshots, endOffset }: Log): void {
+  if (snapshots.offsets.at(-1) !== endOffset) return;
+  snapshots.offsets.pop();
+  snapshots.unsynced = snapshots.unsynced.filter((offset) => offset !== endOffset);
+}
+
+function replayFrom(log: Log, offset: number): void {
+  if (offset >= log.endOffset) return;
+  for (const segment of log.segments) {
+    if (segment.endOffset > offset) replaySegment(log, segment, offset);
+  }
+  // Whatever is in the log now can be seen.
+  forgetEnded(log.producers, Infinity);
+}
+
+function replaySegment(log: Log, segment: Segment, offset: number): void {
+  const { producers, pool, source } = log;
+  const end = segment.sizeBytes;
+  let start = offset > segment.baseOffset ? positionForOffset(segment, log.config, offset) : 0;
+  let minOffset = segment.baseOffset;
+  const file = pinFile(pool, segment.log);
+  try {
+    while (start < end) {
+      const range = { start, end, verify: true, source };
+      const { position, reason } = scanBatches(pool.fs, file, range, (batch) => {
+        if (batch.baseOffset < minOffset || batch.lastOffset >= segment.endOffset) return false;
+        minOffset = batch.lastOffset + 1;
+        if (batch.lastOffset >= offset) replayBatch(producers, batch);
+        return true;
+      });
+      if (reason === "end") return;
+      const offsetMax = segment.endOffset - 1;
+      const next = findGoodBatch(segment, file, position, end, minOffset, offsetMax);
+      if (next === undefined) return;
+      start = next.position;
+    }
+  } finally {
+    unpinFile(segment.log);
+  }
+}

@@ -1,0 +1,305 @@
+/**
+ * The producer snapshots in a log's folder: taken, brought to disk, loaded, removed.
+ *
+ * A snapshot says what was known of the producers below its offset, so that an opening need not
+ * read the log to know it. Kafka takes one at every roll. Here a log gets its first one, an empty
+ * one, right before the first batch of a producer, and from then on one at every roll, checkpoint,
+ * close and recovery. So a log without snapshots has no producers, and costs nothing.
+ *
+ * A snapshot is brought to disk with the data that lies before it: before a recovery point can move
+ * beyond it. One that a crash left half written has a wrong checksum and does not count. Until a
+ * recovery point beyond it is recorded it replaces no older one, since a recovery trusts only
+ * snapshots that are not beyond. So a log never has a producer that neither a snapshot nor the
+ * batches that a recovery reads tell of.
+ */
+
+import { OttlaError } from "../errors.ts";
+import type { FileSystem } from "../platform/file_system.ts";
+import { hasErrorCode } from "../platform/file_system.ts";
+import { joinPath, readFile } from "../platform/files.ts";
+import { decrementSequence } from "../record/batch_view.ts";
+import { segmentFileName } from "../segment/segment_file_name.ts";
+import type { Log } from "./log.ts";
+import { storageError } from "./log_errors.ts";
+import type { ProducerSnapshotEntry } from "./producer_snapshot_file.ts";
+import { parseProducerSnapshot, printProducerSnapshot } from "./producer_snapshot_file.ts";
+import type { ProducerState, ProducerStates } from "./producer_state.ts";
+import { producerIdExpirationMs, restoreProducer } from "./producer_state.ts";
+
+/** The producer snapshots in the folder of a log. */
+export interface ProducerSnapshots {
+  /** Of those that lie in the folder, rising. */
+  readonly offsets: number[];
+  /** Of those that may not be on disk. */
+  unsynced: number[];
+  /** What is recorded: a recovery reads what lies behind. */
+  recoveryPoint: number;
+  /** Set where one could not be taken that was due; the next occasion takes it. */
+  isDue: boolean;
+}
+
+/** A snapshot holds `producersMax` entries at most, unless a broker wrote it. */
+const snapshotBytesMax = 64 * 1024 * 1024;
+
+/**
+ * The producer snapshots of a log that is being opened.
+ *
+ * @param offsets Of those that lie in its folder, rising.
+ * @param recoveryPoint Everything below it is on disk; Infinity after a clean shutdown.
+ * @param endOffset Of the log.
+ * @returns The snapshots; after a crash those from the recovery point on may not be on disk.
+ */
+export function producerSnapshots(
+  offsets: number[],
+  recoveryPoint: number,
+  endOffset: number,
+): ProducerSnapshots {
+  return {
+    offsets,
+    unsynced: offsets.filter((offset) => offset >= recoveryPoint),
+    recoveryPoint: Math.min(recoveryPoint, endOffset),
+    isDue: false,
+  };
+}
+
+/**
+ * Loads a snapshot into states that are empty. Producers that have expired are passed over.
+ *
+ * @param log The log.
+ * @param offset Of the snapshot.
+ * @returns False if what is there is no snapshot; then nothing was loaded.
+ */
+export function loadSnapshot(log: Log, offset: number): boolean {
+  const path = pathOf(log, offset);
+  let entries: ProducerSnapshotEntry[];
+  try {
+    const bytes = readFile(log.pool.fs, path, snapshotBytesMax);
+    if (bytes === undefined) return false;
+    entries = parseProducerSnapshot(bytes, path);
+  } catch (error) {
+    // Neither what is in it nor a disk that does not give it back keeps the log from being opened.
+    if (error instanceof RangeError || (error instanceof Error && "code" in error)) return false;
+    throw error;
+  }
+  const now = log.clock.now();
+  entries.sort((a, b) => a.currentTransactionFirstOffset - b.currentTransactionFirstOffset);
+  for (const entry of entries) {
+    const isOpen = entry.currentTransactionFirstOffset >= 0;
+    const isExpired = now - entry.timestamp >= producerIdExpirationMs;
+    if (isOpen || !isExpired) restoreProducer(log.producers, stateOf(entry));
+  }
+  return true;
+}
+
+/**
+ * Takes a snapshot at the end of the log, if there is none there yet. It is not synced.
+ *
+ * @param log The log, nothing of it accepted and not written.
+ * @throws OttlaError `DISK_FULL`, `KAFKA_STORAGE_ERROR`; then one is due.
+ */
+export function takeSnapshot(log: Log): void {
+  const { snapshots, endOffset } = log;
+  snapshots.isDue = false;
+  if (snapshots.offsets.at(-1) === endOffset) return;
+  const path = pathOf(log, endOffset);
+  const bytes = printProducerSnapshot(entriesOf(log.producers));
+  const { fs } = log.pool;
+  try {
+    writeWhole(fs, path, bytes);
+  } catch (cause) {
+    snapshots.isDue = true;
+    // The only one shows that there are producers, even if it cannot be read.
+    if (snapshots.offsets.length > 0 || log.producers.byId.size === 0) tryRemove(fs, path);
+    throw storageError(log, cause, "write the producer snapshot of");
+  }
+  snapshots.offsets.push(endOffset);
+  snapshots.unsynced.push(endOffset);
+  sweepSnapshots(log);
+}
+
+/**
+ * Takes a snapshot at the end of the log if it has producers, as far as the disk takes it. While
+ * batches wait to be written, what is known is ahead of the files: then one becomes due.
+ *
+ * @param log The log.
+ */
+export function takeSnapshotIfUsed(log: Log): void {
+  const { snapshots, accepted } = log;
+  if (snapshots.offsets.length === 0 && log.producers.byId.size === 0) return;
+  if (accepted.sizeBytes > 0) {
+    snapshots.isDue = true;
+    return;
+  }
+  try {
+    takeSnapshot(log);
+  } catch (error) {
+    // The log tells all that a snapshot knows; without one the next opening reads more of it.
+    if (!(error instanceof OttlaError)) throw error;
+  }
+}
+
+/**
+ * Brings the snapshots to disk that are not there yet.
+ *
+ * @param log The log.
+ * @returns Resolves when they are there.
+ */
+export async function syncSnapshots(log: Log): Promise<void> {
+  const { fs } = log.pool;
+  const { snapshots } = log;
+  const offsets = snapshots.unsynced;
+  if (offsets.length === 0) return;
+  const isSynced = new Set(offsets);
+  for (const offset of isSynced) await syncWhole(fs, pathOf(log, offset));
+  fs.syncFolder(log.folder);
+  snapshots.unsynced = snapshots.unsynced.filter((offset) => !isSynced.has(offset));
+}
+
+/** As `syncSnapshots`, waiting on the spot. */
+export function syncSnapshotsNow(log: Log): void {
+  const { fs } = log.pool;
+  const { snapshots } = log;
+  if (snapshots.unsynced.length === 0) return;
+  for (const offset of snapshots.unsynced) {
+    const file = fs.open(pathOf(log, offset), "write");
+    try {
+      fs.syncDataNow(file);
+    } finally {
+      fs.close(file);
+    }
+  }
+  fs.syncFolder(log.folder);
+  snapshots.unsynced = [];
+}
+
+/**
+ * Takes note that the recovery point of a log is recorded, and removes the snapshots that are of no
+ * use from then on.
+ *
+ * @param log The log; `syncedOffset` is what was recorded.
+ */
+export function noteRecoveryPoint(log: Log): void {
+  log.snapshots.recoveryPoint = log.commit.syncedOffset;
+  sweepSnapshots(log);
+}
+
+/**
+ * Removes the snapshots that are of no use: all but the newest, the one that a recovery would begin
+ * with, and, should these be damaged, those that stand where segments begin.
+ *
+ * @param log The log.
+ */
+export function sweepSnapshots(log: Log): void {
+  const { offsets, unsynced } = log.snapshots;
+  if (offsets.length < 2) return;
+  const limit = trustedOffset(log);
+  const trusted = offsets.findLast((offset) => offset <= limit && !unsynced.includes(offset));
+  const bases = new Set(log.segments.map((segment) => segment.baseOffset));
+  bases.add(trusted ?? offsets[0]!).add(offsets.at(-1)!);
+  dropSnapshots(log, (offset) => !bases.has(offset));
+}
+
+/**
+ * The last offset at which a snapshot of a log is trusted: what lies before it is on disk, or is no
+ * longer part of the log.
+ *
+ * @param log The log.
+ * @returns The offset.
+ */
+export function trustedOffset(log: Log): number {
+  return Math.max(log.snapshots.recoveryPoint, log.segments[0]!.baseOffset);
+}
+
+/**
+ * Removes snapshots, as far as they can be removed now.
+ *
+ * @param log The log.
+ * @param isDropped Which of them, by their offsets.
+ */
+export function dropSnapshots(log: Log, isDropped: (offset: number) => boolean): void {
+  const { snapshots } = log;
+  const kept: number[] = [];
+  for (const offset of snapshots.offsets) {
+    if (!isDropped(offset) || !tryRemove(log.pool.fs, pathOf(log, offset))) kept.push(offset);
+  }
+  snapshots.offsets.splice(0, snapshots.offsets.length, ...kept);
+  snapshots.unsynced = snapshots.unsynced.filter((offset) => kept.includes(offset));
+}
+
+function pathOf(log: Log, offset: number): string {
+  return joinPath(log.folder, segmentFileName(offset, "snapshot"));
+}
+
+function writeWhole(fs: FileSystem, path: string, bytes: Uint8Array): void {
+  const file = fs.open(path, "create");
+  try {
+    fs.truncate(file, 0);
+    fs.write(file, bytes, 0);
+  } finally {
+    fs.close(file);
+  }
+}
+
+async function syncWhole(fs: FileSystem, path: string): Promise<void> {
+  let file;
+  try {
+    file = fs.open(path, "write");
+  } catch (error) {
+    // It went with its segment.
+    if (hasErrorCode(error, "ENOENT")) return;
+    throw error;
+  }
+  try {
+    await fs.syncData(file);
+  } finally {
+    fs.close(file);
+  }
+}
+
+/** Returns whether the file is gone. */
+function tryRemove(fs: FileSystem, path: string): boolean {
+  try {
+    fs.remove(path);
+    return true;
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error)) throw error;
+    return hasErrorCode(error, "ENOENT");
+  }
+}
+
+/** Only the last batch of each producer is kept, as Kafka does. */
+function entriesOf(states: ProducerStates): ProducerSnapshotEntry[] {
+  return Array.from(states.byId.values(), (state) => {
+    const last = state.batches.at(-1);
+    return {
+      producerId: state.producerId,
+      producerEpoch: state.epoch,
+      lastSequence: last?.lastSequence ?? -1,
+      lastOffset: last?.lastOffset ?? -1,
+      offsetDelta: last === undefined ? 0 : last.lastOffset - last.baseOffset,
+      timestamp: state.lastTimestamp,
+      coordinatorEpoch: state.coordinatorEpoch,
+      currentTransactionFirstOffset: state.currentTransactionFirstOffset,
+    };
+  });
+}
+
+function stateOf(entry: ProducerSnapshotEntry): ProducerState {
+  const { lastOffset, lastSequence, offsetDelta, timestamp } = entry;
+  const last = {
+    baseSequence: decrementSequence(lastSequence, offsetDelta),
+    lastSequence,
+    baseOffset: lastOffset - offsetDelta,
+    lastOffset,
+    maxTimestamp: timestamp,
+  };
+  return {
+    producerId: entry.producerId,
+    epoch: entry.producerEpoch,
+    batches: lastOffset < 0 ? [] : [last],
+    coordinatorEpoch: entry.coordinatorEpoch,
+    lastTimestamp: timestamp,
+    lastUsedMs: timestamp,
+    currentTransactionFirstOffset: entry.currentTransactionFirstOffset,
+  };
+}
