@@ -1,0 +1,173 @@
+/** Committing offsets, and what is committed. */
+
+import { zeroUuid } from "../bytes/uuid.ts";
+import { OttlaError } from "../errors.ts";
+import type { Ack } from "../log/log.ts";
+import { hasFolder, logOf } from "../store/partitions.ts";
+import type { PartitionState, StoreInternals, TopicState } from "../store/store.ts";
+import { checkOpen, getPartitionState, getTopicState } from "../store/store.ts";
+import { checkNumber } from "../store/store_options.ts";
+import type { CommittedOffset, Group } from "./group.ts";
+import { putOffset } from "./group.ts";
+import { changeGroup } from "./group_change.ts";
+import type { GroupCoordinator } from "./group_coordinator.ts";
+import { whenWritable } from "./group_log.ts";
+import type { GroupRecord } from "./group_records.ts";
+import type { TopicPartition } from "./topic_partition.ts";
+
+/** An offset to be committed. */
+export interface OffsetCommit extends TopicPartition {
+  /** The next offset to be consumed. */
+  readonly offset: number;
+  /** A note of the committer's own, at most 4,096 bytes; empty unless given. */
+  readonly metadata?: string | undefined;
+  /** The leader epoch of the record before it; not known unless given. */
+  readonly leaderEpoch?: number | undefined;
+}
+
+/** How large a note may be, in bytes: Kafka's `offset.metadata.max.bytes`. */
+export const offsetMetadataBytesMax = 4096;
+/** How many offsets may be committed at once. */
+export const commitsMax = 100_000;
+
+/** The version of the value, which Kafka reads since 3.5 and writes since 4.1: it has topic ids. */
+const offsetVersion = 4;
+const utf8 = new TextEncoder();
+
+/** What of a commit its record is made of. */
+interface CheckedCommit extends TopicPartition {
+  readonly committed: Omit<CommittedOffset, "recordOffset">;
+}
+
+/**
+ * Commits offsets of a group: all of them, or none if one cannot be. Who may commit is for the
+ * caller to know.
+ *
+ * @param coordinator The coordinator.
+ * @param group The group.
+ * @param commits The offsets; of several for one partition the last one counts.
+ * @param ack The level that the commit is to reach.
+ * @returns Resolves when it has and the offsets are committed. Commits of a group become true in the
+ * order of the calls.
+ * @throws TypeError or RangeError. OttlaError `UNKNOWN_TOPIC_OR_PARTITION`, `OFFSET_OUT_OF_RANGE`
+ * beyond the end of the log, `OFFSET_METADATA_TOO_LARGE`, `DISK_FULL`, `KAFKA_STORAGE_ERROR`,
+ * `HANDLE_CLOSED`; then nothing is committed.
+ */
+export async function commitGroupOffsets(
+  coordinator: GroupCoordinator,
+  group: Group,
+  commits: readonly OffsetCommit[],
+  ack: Ack = "disk",
+): Promise<void> {
+  const { store, log } = coordinator;
+  checkOpen(store);
+  const checked = checkCommits(store, commits);
+  if (checked.length === 0) return;
+  const records = checked.map((commit) => offsetRecord(group.groupId, commit));
+  await whenWritable(log, () =>
+    changeGroup(log, group, records, ack, (baseOffset) => {
+      for (const [index, { topic, partition, committed }] of checked.entries()) {
+        // The topic may have been deleted since.
+        if (!isOffsetOfTopic(store, topic, committed)) continue;
+        putOffset(group, topic, partition, { ...committed, recordOffset: baseOffset + index });
+      }
+    }));
+}
+
+/**
+ * The offset that a group has committed for a partition.
+ *
+ * @param group The group.
+ * @param topic The topic's name.
+ * @param partition The partition's number.
+ * @returns The offset, or undefined if there is none.
+ */
+export function committedOffsetOf(
+  group: Group,
+  topic: string,
+  partition: number,
+): CommittedOffset | undefined {
+  return group.offsets.get(topic)?.get(partition);
+}
+
+/**
+ * Tells whether an offset was committed for the topic that bears the name now.
+ *
+ * @param store The inside of a store.
+ * @param topic The topic's name.
+ * @param committed What was committed; without a topic id the name is all there is to go by.
+ * @returns True if it was.
+ */
+export function isOffsetOfTopic(
+  store: StoreInternals,
+  topic: string,
+  { topicId }: Pick<CommittedOffset, "topicId">,
+): boolean {
+  const state = store.topics.get(topic);
+  return state !== undefined && (topicId === zeroUuid || topicId === state.topicId);
+}
+
+function checkCommits(store: StoreInternals, commits: readonly OffsetCommit[]): CheckedCommit[] {
+  if (commits.length > commitsMax) {
+    throw new RangeError(
+      `offsets has ${commits.length} entries, at most ${commitsMax} can be committed at once`,
+    );
+  }
+  const commitTimestamp = store.clock.now();
+  return commits.map(({ topic, partition, offset, metadata = "", leaderEpoch = -1 }) => {
+    const state = getTopicState(store, topic);
+    checkOffset(store, state, getPartitionState(state, partition), offset);
+    checkMetadata(topic, partition, metadata);
+    const { topicId } = state;
+    return {
+      topic,
+      partition,
+      committed: { offset, leaderEpoch, metadata, commitTimestamp, expireTimestamp: -1, topicId },
+    };
+  });
+}
+
+function checkOffset(
+  store: StoreInternals,
+  topic: TopicState,
+  state: PartitionState,
+  offset: number,
+): void {
+  checkNumber("offset", offset, 0, Number.MAX_SAFE_INTEGER);
+  const endOffset = hasFolder(store, state)
+    ? logOf(store, topic, state).endOffset
+    : state.startOffset;
+  if (offset <= endOffset) return;
+  const { partition } = state;
+  throw new OttlaError(
+    "OFFSET_OUT_OF_RANGE",
+    `Cannot commit offset ${offset} of ${topic.name}-${partition}: the log ends at ${endOffset}`,
+    { details: { topic: topic.name, partition, offset, endOffset } },
+  );
+}
+
+function checkMetadata(topic: string, partition: number, metadata: unknown): void {
+  if (typeof metadata !== "string") {
+    throw new TypeError(`metadata must be a string, got ${typeof metadata}`);
+  }
+  // No text has more than three bytes for each of its code units.
+  if (metadata.length * 3 <= offsetMetadataBytesMax) return;
+  const sizeBytes = utf8.encode(metadata).length;
+  if (sizeBytes <= offsetMetadataBytesMax) return;
+  throw new OttlaError(
+    "OFFSET_METADATA_TOO_LARGE",
+    `Cannot commit an offset of ${topic}-${partition}: its metadata has ${sizeBytes} bytes, the ` +
+      `most is ${offsetMetadataBytesMax}`,
+    { details: { topic, partition, sizeBytes } },
+  );
+}
+
+function offsetRecord(
+  groupId: string,
+  { topic, partition, committed }: CheckedCommit,
+): GroupRecord {
+  return {
+    key: { type: "OffsetCommit", group: groupId, topic, partition },
+    value: { version: offsetVersion, ...committed },
+  };
+}
