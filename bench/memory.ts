@@ -82,7 +82,8 @@ export async function benchGrowth(scale: BenchScale): Promise<Measurement> {
   }
 }
 
-function usedBytes(): number {
+/** How much memory is in use, after a collection where there can be one. */
+export function usedBytes(): number {
   (globalThis as { gc?: () => void }).gc?.();
   const { heapUsed, external } = process.memoryUsage();
   return heapUsed + external;

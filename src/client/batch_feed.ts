@@ -6,7 +6,6 @@
  * between history and live at which a record could be missed: both are the same cursor.
  */
 
-import { isOttlaError } from "../errors.ts";
 import type { Log } from "../log/log.ts";
 import type { LogCursor } from "../log/log_reader.ts";
 import { findOffsetForTimestamp, logCursor, nextBatch, readableEnd } from "../log/log_reader.ts";
@@ -15,6 +14,7 @@ import { forEachRecord } from "../record/record_reader.ts";
 import { logOf } from "../store/partitions.ts";
 import type { PartitionState, Store, StoreInternals, TopicState } from "../store/store.ts";
 import { getPartitionState, getTopicState, openInternals } from "../store/store.ts";
+import { tellGap } from "./gaps.ts";
 import type { ReadOptions } from "./read_options.ts";
 import { checkReadOptions } from "./read_options.ts";
 import type { TopicArgument } from "./topic.ts";
@@ -153,7 +153,7 @@ function sourceBatch(feed: BatchFeed, source: Source): BatchView | undefined {
       if (cursor.offset < endOffset) cursor.offset = endOffset;
       if (batch === undefined) return undefined;
     } catch (error) {
-      tellGap(feed, log, error);
+      tellGap(feed.options.onGap, log.source, error);
     }
   }
   return undefined;
@@ -164,24 +164,6 @@ function endAtTime(source: Source, batch: BatchView): void {
   forEachRecord(batch, ({ offset, timestamp }) => {
     const isOver = timestamp >= source.endTimestamp && offset >= source.startOffset;
     if (isOver && offset < source.endOffset) source.endOffset = offset;
-  });
-}
-
-/**
- * Tells about damage, or throws what is none or nobody wants to be told.
- *
- * @param feed What is read.
- * @param log Where it is damaged.
- * @param error What was found.
- */
-export function tellGap({ options }: BatchFeed, log: Log, error: unknown): void {
-  if (options.onGap === undefined || !isOttlaError(error, "CORRUPT_MESSAGE")) throw error;
-  const { startOffset, endOffset } = error.details;
-  options.onGap({
-    ...log.source,
-    startOffset: Number(startOffset),
-    endOffset: Number(endOffset),
-    error,
   });
 }
 

@@ -3,15 +3,14 @@
  * other, from an offset or a time on.
  */
 
-import { isOttlaError, OttlaError } from "../errors.ts";
 import { nextTurn } from "../platform/clock.ts";
 import type { BatchView } from "../record/batch_view.ts";
 import { isControlBatch } from "../record/batch_view.ts";
 import type { LogRecord } from "../record/record.ts";
-import { recordsOf } from "../record/record_reader.ts";
 import type { Store } from "../store/store.ts";
 import type { BatchFeed, CursorOptions } from "./batch_feed.ts";
-import { batchFeed, feedBatch, feedWait, tellGap } from "./batch_feed.ts";
+import { batchFeed, feedBatch, feedWait } from "./batch_feed.ts";
+import { recordsOrGap, tellGap } from "./gaps.ts";
 import type { ReadOptions } from "./read_options.ts";
 import type { Topic, TopicArgument } from "./topic.ts";
 import { asTopicDeleted } from "./topic.ts";
@@ -174,22 +173,11 @@ function recordsInRange(batch: BatchView, feed: BatchFeed): LogRecord[] {
   const { startOffset, endOffset } = source;
   let records: LogRecord[];
   try {
-    records = recordsOf(batch);
+    records = recordsOrGap(batch);
   } catch (error) {
-    if (!isOttlaError(error, "CORRUPT_MESSAGE")) throw error;
-    tellGap(feed, source.log, undecodable(batch, error));
+    tellGap(feed.options.onGap, source.log.source, error);
     return [];
   }
   if (batch.baseOffset >= startOffset && batch.lastOffset < endOffset) return records;
   return records.filter(({ offset }) => offset >= startOffset && offset < endOffset);
-}
-
-/** A batch whose checksum is right and whose records are not: all of it is lost. */
-function undecodable(batch: BatchView, cause: OttlaError): OttlaError {
-  const { topic, partition, baseOffset, lastOffset } = batch;
-  return new OttlaError(
-    "CORRUPT_MESSAGE",
-    `Cannot read offsets ${baseOffset} to ${lastOffset} of ${topic}-${partition}: ${cause.message}`,
-    { cause, details: { topic, partition, startOffset: baseOffset, endOffset: lastOffset + 1 } },
-  );
 }

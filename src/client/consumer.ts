@@ -1,0 +1,213 @@
+/**
+ * Consumers: they read the partitions that their group gives them, or those they were told, and
+ * commit how far they have come.
+ *
+ * In one process a member of a group is there as long as its handle is open: no heartbeat, no session
+ * that times out. A partition moves when its owner next polls, waits in a poll, or closes.
+ */
+
+import type { GroupCoordinator } from "../coordinator/group_coordinator.ts";
+import { getOrCreateGroup, groupCoordinator } from "../coordinator/group_coordinator.ts";
+import type { LogRecord } from "../record/record.ts";
+import type { Store } from "../store/store.ts";
+import { openInternals } from "../store/store.ts";
+import { checkedOffsets, saveOffsets, uncommitted } from "./consumer_commit.ts";
+import type { ConsumedOffset, ConsumerOptions, PollOptions } from "./consumer_options.ts";
+import { checkConsumerOptions, checkPollOptions } from "./consumer_options.ts";
+import { recordIterator, startPoll } from "./consumer_poll.ts";
+import {
+  addEntries,
+  joinGroup,
+  leaveGroup,
+  placeUnplaced,
+  reconcile,
+} from "./consumer_rebalance.ts";
+import type { Consumer, ConsumerState } from "./consumer_state.ts";
+import { checkExists, openState, stateOf, wakeConsumer } from "./consumer_state.ts";
+
+const noPollOptions: PollOptions = {};
+
+/**
+ * Opens a consumer. It joins its group and takes the partitions that are free; it never waits for
+ * other members.
+ *
+ * @param store The store.
+ * @param options Its group and topics, or its partitions.
+ * @returns Resolves with the consumer. It must be closed with `closeConsumer`, or be declared with
+ * `await using`; `closeStore` closes those that are open.
+ * @throws TypeError or RangeError for options of the wrong kind. OttlaError `INVALID_GROUP_ID`,
+ * `INCONSISTENT_GROUP_PROTOCOL`, and for given partitions `UNKNOWN_TOPIC_OR_PARTITION`.
+ * @example
+ * ```ts
+ * import { append, closeStore, createTopic, openConsumer, openStore, poll } from "ottla";
+ * const store = await openStore(":memory:");
+ * await createTopic(store, "orders");
+ * const consumer = await openConsumer(store, { groupId: "billing", topics: ["orders"] });
+ * await append(store, "orders", { value: "3 apples" });
+ * for (const { offset } of await poll(consumer)) console.log(offset);
+ * await closeStore(store);
+ * ```
+ */
+export async function openConsumer<K = Uint8Array | null, V = Uint8Array | null>(
+  store: Store,
+  options: ConsumerOptions<K, V>,
+): Promise<Consumer<K, V>> {
+  const internals = openInternals(store);
+  const untyped = options as unknown as ConsumerOptions<unknown, unknown>;
+  checkConsumerOptions(untyped);
+  for (const entry of options.partitions ?? []) checkExists(internals, entry);
+  const { groupId } = options;
+  const coordinator = groupId === undefined ? undefined : await groupCoordinator(internals);
+  openInternals(store);
+  const state = consumerState(store, untyped, coordinator);
+  joinGroup(state);
+  if (options.partitions !== undefined) addEntries(state, options.partitions);
+  const consumer = consumerHandle<K, V>(state);
+  const close = (): Promise<void> => closeState(state);
+  const abandon = (): void => abandonState(state);
+  internals.closers.add(close);
+  internals.abandoners.add(abandon);
+  state.onClosed = () => {
+    internals.closers.delete(close);
+    internals.abandoners.delete(abandon);
+  };
+  // Those who are opened in the same turn have joined before partitions are shared out.
+  await Promise.resolve();
+  try {
+    await reconcile(state);
+    await placeUnplaced(state);
+  } catch (error) {
+    await closeState(state).catch(() => {});
+    throw error;
+  }
+  return consumer;
+}
+
+function consumerState(
+  handle: Store,
+  options: ConsumerOptions<unknown, unknown>,
+  coordinator: GroupCoordinator | undefined,
+): ConsumerState {
+  const store = openInternals(handle);
+  const { groupId } = options;
+  return {
+    handle,
+    store,
+    options,
+    coordinator,
+    group: coordinator && groupId !== undefined
+      ? getOrCreateGroup(coordinator, groupId)
+      : undefined,
+    member: undefined,
+    partitions: [],
+    byName: new Map(),
+    current: 0,
+    unplaced: new Set(),
+    isReconcileDue: false,
+    isIterating: false,
+    failure: undefined,
+    polling: undefined,
+    wake: undefined,
+    saving: new Set(),
+    tracker: undefined,
+    lastAutoCommitMs: store.clock.now(),
+    bytesSinceTurn: 0,
+    phase: "open",
+    closing: undefined,
+    onClosed: undefined,
+  };
+}
+
+function consumerHandle<K, V>(state: ConsumerState): Consumer<K, V> {
+  const consumer: Consumer<K, V> = {
+    groupId: state.options.groupId,
+    internals: state,
+    [Symbol.asyncDispose]: () => closeState(state),
+    [Symbol.asyncIterator]: () => recordIterator<K, V>(state),
+  };
+  return consumer;
+}
+
+/**
+ * Gives the next records, waiting for some if there are none. Whatever earlier polls gave counts as
+ * handled from now on, and is what `autoCommit` commits.
+ *
+ * @param consumer The consumer.
+ * @param options How many, and how long to wait.
+ * @returns Resolves with the records, in order within each partition; with none if the time is over.
+ * While it waits the process stays alive.
+ * @throws TypeError or RangeError, or TypeError if another poll is under way. OttlaError
+ * `HANDLE_CLOSED`, `CORRUPT_MESSAGE` for damage (told once), `NO_OFFSET_FOR_PARTITION`,
+ * `OFFSET_OUT_OF_RANGE` if there is to be no reset, `INVALID_RECORD` if a serde failed,
+ * `FENCED_INSTANCE_ID`; what a listener or an assignor threw; the signal's reason.
+ */
+export async function poll<K, V>(
+  consumer: Consumer<K, V>,
+  options: PollOptions = noPollOptions,
+): Promise<LogRecord<K, V>[]> {
+  const state = openState(consumer);
+  checkPollOptions(options);
+  options.signal?.throwIfAborted();
+  const records = await startPoll(state, options);
+  state.isIterating = false;
+  return records as LogRecord<K, V>[];
+}
+
+/**
+ * Commits how far the consumer has come.
+ *
+ * @param consumer The consumer.
+ * @param offsets What to commit: the next offset to be consumed of each partition. Unless given,
+ * everything that was given out so far.
+ * @returns Resolves when it is durable. Commits that are not awaited keep their order.
+ * @throws TypeError or RangeError. OttlaError `ILLEGAL_GENERATION` for a partition that is not the
+ * consumer's, `OFFSET_OUT_OF_RANGE` beyond the end of the log, `OFFSET_METADATA_TOO_LARGE`,
+ * `INVALID_GROUP_ID` if it has neither group nor offset store, `DISK_FULL`, `KAFKA_STORAGE_ERROR`,
+ * `HANDLE_CLOSED`; what the offset store throws.
+ */
+export async function commit<K, V>(
+  consumer: Consumer<K, V>,
+  offsets?: readonly ConsumedOffset[],
+): Promise<void> {
+  const state = openState(consumer);
+  const wanted = offsets ?? uncommitted(state.partitions, "position");
+  await saveOffsets(state, checkedOffsets(state, wanted));
+}
+
+/**
+ * Ends a consumer: a poll that waits gets nothing, what was given out is committed if `autoCommit`
+ * is on, `onRevoked` is awaited, and the partitions go to the other members at once. Of an iteration
+ * that was left in the middle, the last record does not count as handled.
+ *
+ * @param consumer The consumer. Closing it twice is fine; a listener must not wait for it.
+ * @returns Resolves when all is done.
+ * @throws What the last commit or a listener threw; the consumer is closed all the same.
+ */
+export function closeConsumer<K, V>(consumer: Consumer<K, V>): Promise<void> {
+  return closeState(stateOf(consumer));
+}
+
+function closeState(state: ConsumerState): Promise<void> {
+  state.closing ??= endState(state);
+  return state.closing;
+}
+
+async function endState(state: ConsumerState): Promise<void> {
+  if (state.phase === "closed") return;
+  state.phase = "closing";
+  wakeConsumer(state);
+  await state.polling?.catch(() => {});
+  try {
+    await leaveGroup(state);
+  } finally {
+    state.phase = "closed";
+    state.onClosed?.();
+  }
+}
+
+/** The store was abandoned, as by a crash: nothing is written any more. */
+function abandonState(state: ConsumerState): void {
+  if (state.phase === "closed") return;
+  state.phase = "closed";
+  wakeConsumer(state);
+}

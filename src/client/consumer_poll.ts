@@ -1,0 +1,121 @@
+/** Polls and iterations: the loop that gives out records and does what the group wants in between. */
+
+import { nextTurn } from "../platform/clock.ts";
+import type { LogRecord } from "../record/record.ts";
+import { autoCommitDelay, autoCommitIfDue } from "./consumer_commit.ts";
+import { takeRecords } from "./consumer_fetch.ts";
+import type { PollOptions } from "./consumer_options.ts";
+import { placeUnplaced, reconcile } from "./consumer_rebalance.ts";
+import type { ConsumerState } from "./consumer_state.ts";
+import { noteHandled } from "./consumer_state.ts";
+import { waitForMore } from "./consumer_wait.ts";
+
+/** Kafka's defaults. */
+const recordsMaxDefault = 500;
+const waitMsDefault = 500;
+/** After so many bytes timers and sockets get a turn. */
+const turnBytes = 4 * 1024 * 1024;
+
+/**
+ * Gives the next records of a consumer, waiting for some if there are none.
+ *
+ * @param state The consumer.
+ * @param options As in `poll`, checked.
+ * @returns Resolves with the records.
+ * @throws As `poll`.
+ */
+export function startPoll(state: ConsumerState, options: PollOptions): Promise<LogRecord[]> {
+  if (state.polling !== undefined) {
+    throw new TypeError("Cannot poll: another poll of this consumer is under way");
+  }
+  const polling = pollRecords(state, options).finally(() => {
+    state.polling = undefined;
+  });
+  state.polling = polling;
+  return polling;
+}
+
+async function pollRecords(state: ConsumerState, options: PollOptions): Promise<LogRecord[]> {
+  const { recordsMax = recordsMaxDefault, waitMs = waitMsDefault, bytesMin = 1 } = options;
+  const { clock } = state.store;
+  noteHandled(state);
+  autoCommitIfDue(state);
+  if (state.bytesSinceTurn >= turnBytes) {
+    state.bytesSinceTurn = 0;
+    await nextTurn();
+  }
+  const endMs = clock.now() + waitMs;
+  const records: LogRecord[] = [];
+  let sizeBytes = 0;
+  while (state.phase === "open") {
+    if (records.length === 0) {
+      await reconcile(state);
+      await placeUnplaced(state);
+    } else if (state.isReconcileDue) break;
+    throwFailure(state, records);
+    sizeBytes += takeRecords(state, records, recordsMax);
+    throwFailure(state, records);
+    const isEnough = records.length >= recordsMax || (records.length > 0 && sizeBytes >= bytesMin);
+    const leftMs = endMs - clock.now();
+    if (isEnough || leftMs <= 0 || state.failure !== undefined) break;
+    const commitOrEndMs = Math.min(leftMs, autoCommitDelay(state));
+    if (!(await waitForMore(state, commitOrEndMs, options.signal))) {
+      if (records.length > 0) break;
+      options.signal?.throwIfAborted();
+    }
+    autoCommitIfDue(state);
+  }
+  return records;
+}
+
+/** What went wrong is told when there is nothing else to give. */
+function throwFailure(state: ConsumerState, records: readonly LogRecord[]): void {
+  const { failure } = state;
+  if (failure === undefined || records.length > 0) return;
+  state.failure = undefined;
+  throw failure.error;
+}
+
+/**
+ * Iterates over the records of a consumer: one after the other, for as long as it is open. A record
+ * is handled when the next one is asked for.
+ *
+ * @param state The consumer.
+ * @returns The iterator; leaving it ends nothing.
+ */
+export function recordIterator<K, V>(state: ConsumerState): AsyncIterator<LogRecord<K, V>> {
+  type Result = IteratorResult<LogRecord<K, V>>;
+  const done: Result = { done: true, value: undefined };
+  const nextSlow = async (): Promise<Result> => {
+    while (state.phase === "open") {
+      const [record] = await startPoll(state, { recordsMax: 1, waitMs: Infinity });
+      state.isIterating = true;
+      if (record !== undefined) return { done: false, value: record as LogRecord<K, V> };
+    }
+    return done;
+  };
+  const target: LogRecord[] = [];
+  const nextNow = (): Result | undefined => {
+    const entry = state.partitions[state.current];
+    const isSlow = state.isReconcileDue || state.phase !== "open" || state.polling !== undefined ||
+      state.failure !== undefined || entry === undefined || entry.isPaused ||
+      entry.index >= entry.records.length || !state.isIterating;
+    if (isSlow) return undefined;
+    entry.handled = entry.position;
+    target.length = 0;
+    takeRecords(state, target, 1);
+    const record = target[0];
+    return record === undefined
+      ? undefined
+      : { done: false, value: record as unknown as LogRecord<K, V> };
+  };
+  return {
+    next() {
+      const result = nextNow();
+      return result === undefined ? nextSlow() : Promise.resolve(result);
+    },
+    return() {
+      return Promise.resolve(done);
+    },
+  };
+}
