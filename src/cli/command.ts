@@ -70,7 +70,12 @@ export function parseArguments<const Options extends OptionTable>(
 ): Arguments<Options> {
   let parsed;
   try {
-    parsed = parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
+    parsed = parseArgs({
+      args: joinNegativeNumbers(args, options),
+      options,
+      allowPositionals: true,
+      strict: true,
+    });
   } catch (error) {
     throw usageError(firstSentence(error));
   }
@@ -85,6 +90,20 @@ export function parseArguments<const Options extends OptionTable>(
     throw usageError(`${JSON.stringify(positionals[names.length])} is one argument too many`);
   }
   return { values, positionals } as Arguments<Options>;
+}
+
+/** `parseArgs` takes `-5` behind an option for another option, not for its value. */
+function joinNegativeNumbers(args: readonly string[], options: OptionTable): string[] {
+  const joined: string[] = [];
+  for (const [index, arg] of args.entries()) {
+    if (arg === "--") return [...joined, ...args.slice(index)];
+    const option = joined.at(-1) ?? "";
+    const isValue = /^-\d/.test(arg) && option.startsWith("--") &&
+      options[option.slice(2)]?.type === "string";
+    if (isValue) joined[joined.length - 1] = `${option}=${arg}`;
+    else joined.push(arg);
+  }
+  return joined;
 }
 
 /**
@@ -128,6 +147,17 @@ export function parseWord<const Word extends string>(
   const word = words.find((one) => one === text);
   if (word !== undefined) return word;
   throw usageError(`${name} takes ${words.join(", ")}, got ${JSON.stringify(text)}`);
+}
+
+/**
+ * Reads a time.
+ *
+ * @param text For example `2026-01-31T12:00:00Z`.
+ * @returns In milliseconds since the epoch; undefined if it is no time.
+ */
+export function findTime(text: string): number | undefined {
+  const timeMs = /^\d{4}-\d{2}/.test(text) ? Date.parse(text) : NaN;
+  return Number.isNaN(timeMs) ? undefined : timeMs;
 }
 
 /**

@@ -13,11 +13,19 @@ import { findEndOffset, viewPartition } from "../store/folder_view.ts";
 import type { PartitionView } from "../store/folder_view.ts";
 import { getTopic } from "../store/metadata_image.ts";
 import type { Command } from "./command.ts";
-import { exitCode, messageOf, parseArguments, parseInteger, usageError } from "./command.ts";
+import {
+  exitCode,
+  findTime,
+  messageOf,
+  parseArguments,
+  parseInteger,
+  usageError,
+} from "./command.ts";
+import { consumeAsMember } from "./consume_group.ts";
 import type { CliIo } from "./io.ts";
 import { addLine, flushLines, isFull, lineOutput } from "./output.ts";
 import type { LineOutput } from "./output.ts";
-import { advanceTail, partitionTail } from "./partition_tail.ts";
+import { advanceTail, partitionTail, tailGapMessage } from "./partition_tail.ts";
 import type { PartitionTail } from "./partition_tail.ts";
 import { recordLine } from "./record_line.ts";
 import type { RecordLineOptions } from "./record_line.ts";
@@ -34,6 +42,7 @@ Options:
   --from <place>               earliest (unless given), latest, an offset, or a time such as 2026-01-31T12:00:00Z
   --to <place>                 stop before this offset, or at the first record of this time or later
   --partition <number>         this partition only; needed with offsets if the topic has several
+  --group <id>                 go on where this group has stopped, and commit what was printed
   --limit <count>              so many records at most
   --follow                     wait for records to come, until Ctrl+C
   --timestamp, --offset, --headers, --key
@@ -41,6 +50,9 @@ Options:
   --separator <text>           what stands between them: a tab unless given
   --json                       one JSON object a record
   -h, --help
+
+With --group the command opens the store, so nobody else may have it open; --from then is earliest or latest, for
+partitions of which the group has committed nothing.
 
 Bytes that are not UTF-8 are replaced in lines; with --json they are in base64, in keyBase64 and valueBase64. Damage is
 told of and passed over; then the exit code is 1.
@@ -50,6 +62,7 @@ const optionTable = {
   "from": { type: "string" },
   "to": { type: "string" },
   "partition": { type: "string" },
+  "group": { type: "string" },
   "limit": { type: "string" },
   "follow": { type: "boolean" },
   "timestamp": { type: "boolean" },
@@ -102,6 +115,7 @@ async function runConsume(args: readonly string[], io: CliIo): Promise<number> {
   const from = parsePlace("--from", values.from ?? "earliest");
   const to = values.to === undefined ? undefined : parsePlace("--to", values.to);
   if (typeof to === "string") throw usageError(`--to takes an offset or a time, got "${to}"`);
+  const partition = parseInteger("--partition", values.partition, 0, 2 ** 31 - 1);
   const consumption: Consumption = {
     io,
     output: lineOutput(io),
@@ -117,7 +131,14 @@ async function runConsume(args: readonly string[], io: CliIo): Promise<number> {
     left: parseInteger("--limit", values.limit, 0) ?? Infinity,
     damageCount: 0,
   };
-  const partition = parseInteger("--partition", values.partition, 0, 2 ** 31 - 1);
+  const { group: groupId, follow: isFollowing = false } = values;
+  if (groupId !== undefined) {
+    if (to !== undefined) throw usageError("--group takes no --to");
+    if (partition !== undefined) throw usageError("--group takes no --partition: all are its own");
+    if (typeof from !== "string") throw usageError("--from takes earliest or latest with --group");
+    const { format, left: limit } = consumption;
+    return await consumeAsMember(io, folder, { topic, groupId, from, limit, isFollowing, format });
+  }
   const views = viewPartitions(await viewStore(folder), topic, partition);
   const hasOffsets = [from, to].some((place) => typeof place === "object" && "offset" in place);
   if (hasOffsets && views.length > 1) {
@@ -125,7 +146,7 @@ async function runConsume(args: readonly string[], io: CliIo): Promise<number> {
   }
   const sources = views.map((view) => sourceAt(view, from));
   try {
-    if (values.follow) await follow(consumption, sources);
+    if (isFollowing) await follow(consumption, sources);
     else for (const source of sources) await readToEnd(consumption, source);
   } finally {
     await flushLines(consumption.output);
@@ -198,10 +219,8 @@ async function advance(consumption: Consumption, source: Source): Promise<"end" 
       }
       return true;
     },
-    gap: ({ path, position, startOffset, endOffset }) => {
-      if (endOffset <= source.startOffset) return;
-      const lost = `offsets ${startOffset} to ${endOffset - 1}`;
-      messages.push(`Cannot read ${lost}: ${path} is damaged at position ${position}`);
+    gap: (gap) => {
+      if (gap.endOffset > source.startOffset) messages.push(tailGapMessage(gap));
     },
   });
   await flushLines(consumption.output);
@@ -236,8 +255,8 @@ function isAt(record: RecordView, to: Place | undefined): boolean {
 function parsePlace(name: string, text: string): Place {
   if (text === "earliest" || text === "latest") return text;
   if (/^\d+$/.test(text)) return { offset: parseInteger(name, text, 0)! };
-  const timeMs = /^\d{4}-\d{2}/.test(text) ? Date.parse(text) : NaN;
-  if (!Number.isNaN(timeMs)) return { timeMs };
+  const timeMs = findTime(text);
+  if (timeMs !== undefined) return { timeMs };
   const words = name === "--from" ? "earliest, latest, " : "";
   throw usageError(`${name} takes ${words}an offset or an ISO time, got ${JSON.stringify(text)}`);
 }

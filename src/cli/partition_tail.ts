@@ -34,6 +34,17 @@ export interface TailGap {
   readonly endOffset: number;
 }
 
+/**
+ * What to say of a gap.
+ *
+ * @param gap The gap.
+ * @returns A sentence, such as `Cannot read offsets 3 to 5: … is damaged at position 200`.
+ */
+export function tailGapMessage({ path, position, startOffset, endOffset }: TailGap): string {
+  const lost = `offsets ${startOffset} to ${endOffset - 1}`;
+  return `Cannot read ${lost}: ${path} is damaged at position ${position}`;
+}
+
 /** What is told of while moving. */
 export interface TailVisitor {
   /**

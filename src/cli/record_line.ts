@@ -1,5 +1,6 @@
 /** One record as a line: its value, or more of it, or all of it as JSON. */
 
+import type { LogRecord } from "../record/record.ts";
 import { headersOf, keyOf, valueOf } from "../record/record_reader.ts";
 import type { RecordView } from "../record/record_reader.ts";
 import { contentField, textOf } from "./content_json.ts";
@@ -15,7 +16,7 @@ export interface RecordLineOptions {
 }
 
 /**
- * Prints a record.
+ * Prints a record of a batch; what is not printed is not decoded.
  *
  * @param topic Its topic.
  * @param partition Its partition.
@@ -29,29 +30,48 @@ export function recordLine(
   record: RecordView,
   options: RecordLineOptions,
 ): string {
-  if (options.isJson) return recordJson(topic, partition, record);
-  const parts: string[] = [];
-  if (options.hasTimestamp) parts.push(timeText(record.timestamp));
-  if (options.hasOffset) parts.push(`${partition}:${record.offset}`);
-  if (options.hasHeaders) {
-    parts.push(
-      headersOf(record).map(({ key, value }) => `${key}=${contentText(value)}`).join(","),
-    );
-  }
-  if (options.hasKey) parts.push(contentText(keyOf(record)));
-  parts.push(contentText(valueOf(record)));
-  return parts.join(options.separator);
-}
-
-function recordJson(topic: string, partition: number, record: RecordView): string {
-  return JSON.stringify({
+  const { isJson, hasKey, hasHeaders } = options;
+  return logRecordLine({
     topic,
     partition,
     offset: record.offset,
     timestamp: record.timestamp,
-    ...contentField("key", keyOf(record)),
-    ...contentField("value", valueOf(record)),
-    headers: headersOf(record).map(({ key, value }) => ({ key, ...contentField("value", value) })),
+    key: isJson || hasKey ? keyOf(record) : null,
+    value: valueOf(record),
+    headers: isJson || hasHeaders ? headersOf(record) : [],
+  }, options);
+}
+
+/**
+ * Prints a record that was read.
+ *
+ * @param record The record.
+ * @param options What to print of it.
+ * @returns The line without its end.
+ */
+export function logRecordLine(record: LogRecord, options: RecordLineOptions): string {
+  if (options.isJson) return recordJson(record);
+  const { partition, offset, timestamp, key, value, headers } = record;
+  const parts: string[] = [];
+  if (options.hasTimestamp) parts.push(timeText(timestamp));
+  if (options.hasOffset) parts.push(`${partition}:${offset}`);
+  if (options.hasHeaders) {
+    parts.push(headers.map(({ key, value }) => `${key}=${contentText(value)}`).join(","));
+  }
+  if (options.hasKey) parts.push(contentText(key));
+  parts.push(contentText(value));
+  return parts.join(options.separator);
+}
+
+function recordJson({ topic, partition, offset, timestamp, ...record }: LogRecord): string {
+  return JSON.stringify({
+    topic,
+    partition,
+    offset,
+    timestamp,
+    ...contentField("key", record.key),
+    ...contentField("value", record.value),
+    headers: record.headers.map(({ key, value }) => ({ key, ...contentField("value", value) })),
   });
 }
 

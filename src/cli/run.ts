@@ -10,7 +10,9 @@ import { checkCommand } from "./check.ts";
 import { consumeCommand } from "./consume.ts";
 import { demoCommand, demoHelp } from "./demo.ts";
 import { dumpCommand } from "./dump.ts";
+import { groupsCommand } from "./groups.ts";
 import type { CliIo } from "./io.ts";
+import { perfCommand } from "./perf.ts";
 import { produceCommand } from "./produce.ts";
 import { topicsCommand } from "./topics.ts";
 import { version } from "./version.ts";
@@ -19,8 +21,10 @@ const commands: readonly Command[] = [
   topicsCommand,
   produceCommand,
   consumeCommand,
+  groupsCommand,
   dumpCommand,
   checkCommand,
+  perfCommand,
   {
     name: "demo",
     summary: "show what an event log is for, with real events",

@@ -21,6 +21,8 @@ export interface CommandOptions {
   readonly isTerminal?: boolean;
   /** Called with each piece of its output. */
   readonly onOutput?: (text: string) => void | Promise<void>;
+  /** Called with each piece of what it says beside its output. */
+  readonly onErrors?: (text: string) => void;
 }
 
 /**
@@ -34,7 +36,7 @@ export async function runCommand(
   args: readonly string[],
   options: CommandOptions = {},
 ): Promise<CommandResult> {
-  const { input = "", onOutput } = options;
+  const { input = "", onOutput, onErrors } = options;
   const output: string[] = [];
   const errors: string[] = [];
   const io: CliIo = {
@@ -44,7 +46,12 @@ export async function runCommand(
         return onOutput?.(text);
       },
     },
-    stderr: { write: (text) => void errors.push(text) },
+    stderr: {
+      write: (text) => {
+        errors.push(text);
+        onErrors?.(text);
+      },
+    },
     stdin: typeof input === "string" ? piecesOf(input) : input,
     env: {},
     isTerminal: options.isTerminal ?? false,

@@ -11,7 +11,7 @@ import { version } from "../../src/cli/version.ts";
 import { inFolder, linesOf, runCommand } from "./command_run.ts";
 
 const processMsMax = 60_000;
-const names = ["topics", "produce", "consume", "dump", "check", "demo"];
+const names = ["topics", "produce", "consume", "groups", "dump", "check", "perf", "demo"];
 
 /** How the program is started on the runtime that runs this test. */
 function programCommand(): string[] {
@@ -114,6 +114,11 @@ test("a folder that is no store fails in one line, and stays as it is", async ()
       ["topics", "delete", folder, "a"],
       ["produce", folder, "a"],
       ["consume", folder, "a"],
+      ["consume", folder, "a", "--group", "g"],
+      ["groups", "list", folder],
+      ["groups", "reset", folder, "g", "--topic", "a", "--to-latest"],
+      ["groups", "delete", folder, "g"],
+      ["perf", "consume", folder, "a"],
       ["check", folder],
       ["check", join(folder, "none")],
       ["check", "package.json"],
