@@ -98,8 +98,6 @@ function fillFromLog(state: ConsumerState, entry: ConsumedPartition): boolean {
   if (log === undefined || cursor === undefined) return false;
   const endOffset = readableEnd(log);
   while (cursor.offset < endOffset) {
-    // What was deleted is not given, even where its bytes are still there: seeking finds that out.
-    if (cursor.offset < log.startOffset) cursor.segment = undefined;
     try {
       const batch = nextBatch(cursor, endOffset);
       if (batch === undefined) break;

@@ -58,6 +58,8 @@ async function pollRecords(state: ConsumerState, options: PollOptions): Promise<
     const isEnough = records.length >= recordsMax || (records.length > 0 && sizeBytes >= bytesMin);
     const leftMs = endMs - clock.now();
     if (isEnough || leftMs <= 0 || state.failure !== undefined) break;
+    // Either may have come while this poll awaited something else, when there was no wait to end.
+    if (state.isReconcileDue || state.phase !== "open") continue;
     const commitOrEndMs = Math.min(leftMs, autoCommitDelay(state));
     if (!(await waitForMore(state, commitOrEndMs, options.signal))) {
       if (records.length > 0) break;

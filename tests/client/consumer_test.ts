@@ -218,6 +218,7 @@ describe("polling", () => {
         (error) => isOttlaError(error, "OFFSET_OUT_OF_RANGE"),
       );
       seek(consumer, "orders", 0, 7);
+      assert.deepEqual(await polled(consumer, 1), ["v7"]);
       await deleteRecords(store, "orders", 0, 9);
       assert.deepEqual(await polled(consumer), ["v9"]);
     });
@@ -319,30 +320,6 @@ describe("commits", () => {
       assert.equal(stateOf(consumer).partitions[0]!.committed, -1);
     });
   });
-
-  it("go to an offset store of the user's own, and come from there", async () => {
-    await withStore(async (store) => {
-      await createTopic(store, "orders");
-      await appendBatch(store, "orders", numbered(0, 6));
-      const kept = new Map<number, number>([[0, 2]]);
-      const offsetStore: NonNullable<ConsumerOptions["offsetStore"]> = {
-        load: (partitions) =>
-          partitions.flatMap(({ topic, partition }) => {
-            const offset = kept.get(partition);
-            return offset === undefined ? [] : [{ topic, partition, offset }];
-          }),
-        save: (offsets) => {
-          for (const { partition, offset } of offsets) kept.set(partition, offset);
-        },
-      };
-      const partitions = [{ topic: "orders", partition: 0 }];
-      const consumer = await openConsumer(store, { partitions, offsetStore });
-      assert.deepEqual(await polled(consumer, 2), ["v2", "v3"]);
-      await commit(consumer);
-      assert.deepEqual([...kept], [[0, 4]]);
-      assert.equal(internalsOf(store).topics.has("__consumer_offsets"), false);
-    });
-  });
 });
 
 describe("a group", () => {
@@ -373,17 +350,31 @@ describe("a group", () => {
     });
   });
 
-  it("hands over to a member that waits in a poll, at once", async () => {
-    await withStore(async (store) => {
-      await createTopic(store, "orders");
-      await append(store, "orders", { value: "v0" });
-      const first = await member(store);
-      const second = await member(store);
-      const waiting = poll(second, { waitMs: Infinity });
-      await settled();
-      await closeConsumer(first);
-      assert.deepEqual((await waiting).map(({ value }) => textOf(value)), ["v0"]);
-    });
+  it("hands over to a member that waits in a poll, at once, whenever the other closes", async () => {
+    for (let turns = 0; turns < 20; turns++) {
+      await withStore(async (store) => {
+        await createTopic(store, "orders");
+        await append(store, "orders", { value: "v0" });
+        const first = await member(store);
+        const second = await member(store);
+        const waiting = poll(second, { waitMs: Infinity });
+        for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+        await closeConsumer(first);
+        assert.deepEqual((await waiting).map(({ value }) => textOf(value)), ["v0"]);
+      }, { clock: manualClock() });
+    }
+  });
+
+  it("lets a poll end whenever its consumer or the store closes", async () => {
+    for (let turns = 0; turns < 20; turns++) {
+      await withStore(async (store) => {
+        await createTopic(store, "orders");
+        const waiting = poll(await member(store), { waitMs: Infinity });
+        for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+        await closeStore(store);
+        assert.deepEqual(await waiting, []);
+      }, { clock: manualClock() });
+    }
   });
 
   for (const how of ["awaited", "not awaited"]) {
