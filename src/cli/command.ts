@@ -53,6 +53,33 @@ export function isUsageError(error: unknown): boolean {
   return hasErrorCode(error, usageErrorCode);
 }
 
+/** What a command with several verbs does for one of them. */
+export type VerbRun = (args: readonly string[], io: CliIo) => Promise<number>;
+
+/**
+ * Runs the verb that a command line begins with, as in `ottla topics list`.
+ *
+ * @param name The command's name.
+ * @param verbs What to run, by verb.
+ * @param args What follows the command's name.
+ * @param io Where it reads and writes.
+ * @returns The exit code.
+ * @throws The error of a wrong command line if there is no such verb; what the verb throws.
+ */
+export async function runVerb(
+  name: string,
+  verbs: Readonly<Record<string, VerbRun>>,
+  [verb, ...rest]: readonly string[],
+  io: CliIo,
+): Promise<number> {
+  const run = verb !== undefined && Object.hasOwn(verbs, verb) ? verbs[verb] : undefined;
+  if (run !== undefined) return await run(rest, io);
+  const names = Object.keys(verbs);
+  const last = names.pop();
+  const found = verb === undefined ? "nothing" : JSON.stringify(verb);
+  throw usageError(`${name} takes ${names.join(", ")} or ${last}, got ${found}`);
+}
+
 /**
  * Reads the arguments of a command.
  *

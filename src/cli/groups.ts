@@ -8,7 +8,14 @@ import { resetOffsets } from "../client/group_reset.ts";
 import { deleteGroup } from "../client/groups.ts";
 import { OttlaError } from "../errors.ts";
 import type { Command } from "./command.ts";
-import { exitCode, findTime, parseArguments, parseInteger, usageError } from "./command.ts";
+import {
+  exitCode,
+  findTime,
+  parseArguments,
+  parseInteger,
+  runVerb,
+  usageError,
+} from "./command.ts";
 import { formatCount, formatNoun } from "./format.ts";
 import type { GroupsView, GroupView } from "./groups_view.ts";
 import { viewEndOffset, viewGroups } from "./groups_view.ts";
@@ -50,7 +57,13 @@ export const groupsCommand: Command = {
   name: "groups",
   summary: "list, describe, move and delete groups",
   help,
-  run: runGroups,
+  run: (args, io) =>
+    runVerb(
+      "groups",
+      { list: runList, describe: runDescribe, reset: runReset, delete: runDelete },
+      args,
+      io,
+    ),
 };
 
 const placeNames = ["to-earliest", "to-latest", "to-offset", "to-datetime", "shift-by"] as const;
@@ -94,22 +107,6 @@ const resetColumns: readonly TableColumn[] = [
   { title: "PARTITION", align: "right" },
   { title: "NEW-OFFSET", align: "right" },
 ];
-
-async function runGroups(args: readonly string[], io: CliIo): Promise<number> {
-  const [verb, ...rest] = args;
-  switch (verb) {
-    case "list":
-      return await runList(rest, io);
-    case "describe":
-      return await runDescribe(rest, io);
-    case "reset":
-      return await runReset(rest, io);
-    case "delete":
-      return await runDelete(rest, io);
-  }
-  const found = verb === undefined ? "nothing" : JSON.stringify(verb);
-  throw usageError(`groups takes list, describe, reset or delete, got ${found}`);
-}
 
 async function runList(args: readonly string[], io: CliIo): Promise<number> {
   const { values, positionals } = parseArguments(args, { json: { type: "boolean" } }, ["folder"]);

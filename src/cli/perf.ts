@@ -1,8 +1,7 @@
 /** `ottla perf`: measures sending and consuming, with the options and the words of Kafka's tools. */
 
 import type { Command } from "./command.ts";
-import { usageError } from "./command.ts";
-import type { CliIo } from "./io.ts";
+import { runVerb } from "./command.ts";
 import { runPerfConsume } from "./perf_consume.ts";
 import { runPerfProduce } from "./perf_produce.ts";
 
@@ -52,17 +51,6 @@ export const perfCommand: Command = {
   name: "perf",
   summary: "measure producing and consuming",
   help,
-  run: runPerf,
+  run: (args, io) =>
+    runVerb("perf", { produce: runPerfProduce, consume: runPerfConsume }, args, io),
 };
-
-async function runPerf(args: readonly string[], io: CliIo): Promise<number> {
-  const [verb, ...rest] = args;
-  switch (verb) {
-    case "produce":
-      return await runPerfProduce(rest, io);
-    case "consume":
-      return await runPerfConsume(rest, io);
-  }
-  const found = verb === undefined ? "nothing" : JSON.stringify(verb);
-  throw usageError(`perf takes produce or consume, got ${found}`);
-}

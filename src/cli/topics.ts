@@ -10,7 +10,14 @@ import { describeConfig } from "../store/topic_config.ts";
 import { alterTopic, createPartitions, createTopic, deleteTopic } from "../store/topics.ts";
 import type { TopicChanges, TopicDescription } from "../store/topics.ts";
 import type { Command } from "./command.ts";
-import { exitCode, parseArguments, parseInteger, parseWord, usageError } from "./command.ts";
+import {
+  exitCode,
+  parseArguments,
+  parseInteger,
+  parseWord,
+  runVerb,
+  usageError,
+} from "./command.ts";
 import { formatBytes, formatCount, formatNoun } from "./format.ts";
 import type { CliIo } from "./io.ts";
 import { changeStore, viewStore } from "./store_access.ts";
@@ -46,7 +53,19 @@ export const topicsCommand: Command = {
   name: "topics",
   summary: "list, describe, create, change and delete topics",
   help,
-  run: runTopics,
+  run: (args, io) =>
+    runVerb(
+      "topics",
+      {
+        list: runList,
+        describe: runDescribe,
+        create: runCreate,
+        alter: runAlter,
+        delete: runDelete,
+      },
+      args,
+      io,
+    ),
 };
 
 const changeOptions = {
@@ -58,24 +77,6 @@ const changeOptions = {
   "json": { type: "boolean" },
 } as const;
 const partitionsMax = 2 ** 31 - 1;
-
-async function runTopics(args: readonly string[], io: CliIo): Promise<number> {
-  const [verb, ...rest] = args;
-  switch (verb) {
-    case "list":
-      return await runList(rest, io);
-    case "describe":
-      return await runDescribe(rest, io);
-    case "create":
-      return await runCreate(rest, io);
-    case "alter":
-      return await runAlter(rest, io);
-    case "delete":
-      return await runDelete(rest, io);
-  }
-  const found = verb === undefined ? "nothing" : JSON.stringify(verb);
-  throw usageError(`topics takes list, describe, create, alter or delete, got ${found}`);
-}
 
 async function runList(args: readonly string[], io: CliIo): Promise<number> {
   const { values, positionals } = parseArguments(args, { json: { type: "boolean" } }, ["folder"]);
