@@ -62,6 +62,20 @@ export type {
 export type { Ack } from "./src/log/log.ts";
 export type { Content, Header, HeaderInput, LogRecord } from "./src/record/record.ts";
 
+export { closeProducer, flushProducer, openProducer, send } from "./src/client/producer.ts";
+export type {
+  CloseProducerOptions,
+  ProducerOptions,
+  ProducerPartitioner,
+  SendOptions,
+} from "./src/client/producer_options.ts";
+export type { Producer } from "./src/client/producer_state.ts";
+export type {
+  InterceptedRecord,
+  InterceptorErrorListener,
+  ProducerInterceptor,
+} from "./src/client/interceptors.ts";
+
 export { read, readBatches } from "./src/client/read.ts";
 export type { ReadGap, ReadOptions } from "./src/client/read_options.ts";
 export type { BatchView } from "./src/record/batch_view.ts";
@@ -72,6 +86,52 @@ export type { PartitionOffsets } from "./src/client/offsets.ts";
 
 export { closeRange, openRange, sendRange } from "./src/client/range.ts";
 export type { FileRange, RangeOptions } from "./src/client/range.ts";
+
+export { closeConsumer, commit, openConsumer, poll } from "./src/client/consumer.ts";
+export {
+  assign,
+  assignmentOf,
+  pause,
+  positionOf,
+  resume,
+  seek,
+} from "./src/client/consumer_positions.ts";
+export { consumeEach } from "./src/client/consume_each.ts";
+export type { Consumer } from "./src/client/consumer_state.ts";
+export type {
+  AutoOffsetReset,
+  ConsumedOffset,
+  ConsumerOptions,
+  OffsetStore,
+  PartitionsListener,
+  PollOptions,
+} from "./src/client/consumer_options.ts";
+export type {
+  ConsumeEachOptions,
+  HandlerContext,
+  RecordHandler,
+} from "./src/client/consume_each.ts";
+export type { Assignor, AssignorFunction, AssignorMember } from "./src/coordinator/assignor.ts";
+export type { TopicPartition } from "./src/coordinator/topic_partition.ts";
+
+export {
+  commitOffsets,
+  committedOffsets,
+  deleteGroup,
+  describeGroup,
+  groupLag,
+  listGroups,
+} from "./src/client/groups.ts";
+export { resetOffsets } from "./src/client/group_reset.ts";
+export type {
+  CommitOptions,
+  GroupDescription,
+  GroupListing,
+  GroupOffset,
+  MemberDescription,
+  PartitionLag,
+} from "./src/client/groups.ts";
+export type { OffsetReset, ResetOffset, ResetTarget } from "./src/client/group_reset.ts";
 
 export { enforceRetention } from "./src/store/maintenance.ts";
 export type { RetentionReport } from "./src/store/maintenance.ts";

@@ -7,11 +7,13 @@
  */
 
 import { benchAppend, benchAppendAtOnce, benchAppendBatch } from "./append.ts";
+import { benchIdleConsumers, benchLive, benchPoll, benchRebalance } from "./consumer.ts";
 import type { BenchScale, Outcome } from "./harness.ts";
 import { fullScale, smokeScale } from "./harness.ts";
 import type { Measurement } from "./memory.ts";
 import { benchGrowth, benchPartitions } from "./memory.ts";
 import { benchOpen } from "./open.ts";
+import { benchProducerMemory, benchSend } from "./producer.ts";
 import { benchRead } from "./read.ts";
 
 type Result = Outcome | Measurement;
@@ -23,7 +25,13 @@ const benchmarks: Readonly<Record<string, (scale: BenchScale) => Promise<Result 
   "append-os": (scale) => benchAppend(scale, "os", 1 / 3),
   "append-disk": (scale) => benchAppend(scale, "disk", 1 / 1.3),
   "append-at-once": (scale) => benchAppendAtOnce(scale, 20),
+  send: (scale) => benchSend(scale, 0.5),
+  "producer-memory": benchProducerMemory,
   read: benchRead,
+  poll: benchPoll,
+  live: benchLive,
+  rebalance: benchRebalance,
+  "idle-consumers": benchIdleConsumers,
   open: benchOpen,
   partitions: benchPartitions,
   growth: benchGrowth,

@@ -14,6 +14,11 @@ test("the functions that others build on are there", () => {
     ["deleteRecords", "enforceRetention"],
     ["topicOf", "utf8", "bytes", "json", "msgpack"],
     ["append", "appendBatch"],
+    ["openProducer", "send", "flushProducer", "closeProducer"],
+    ["openConsumer", "poll", "commit", "closeConsumer", "consumeEach"],
+    ["seek", "pause", "resume", "assign", "assignmentOf", "positionOf"],
+    ["commitOffsets", "committedOffsets", "resetOffsets", "groupLag"],
+    ["listGroups", "describeGroup", "deleteGroup"],
     ["read", "readBatches", "recordsOf", "forEachRecord", "keyOf", "valueOf", "headersOf"],
     ["offsetsOf", "offsetForTimestamp"],
     ["openRange", "sendRange", "closeRange"],
@@ -50,6 +55,52 @@ test("types: what is given decides what comes back, and bytes are the default", 
     assert.deepEqual(raw.value, new TextEncoder().encode('{"amount":3}'));
   }
   await ottla.closeStore(store);
+});
+
+test("types: what a producer sends and a consumer gets", async () => {
+  const store = await ottla.openStore(":memory:");
+  await ottla.createTopic(store, "orders");
+  const orders = ottla.topicOf("orders", { value: ottla.json<{ amount: number }>() });
+  const producer = ottla.openProducer(store);
+  await ottla.send(producer, orders, { value: { amount: 3 } });
+  // @ts-expect-error: a text is no value of this topic
+  await ottla.send(producer, orders, { value: "3" });
+  const consumer = await ottla.openConsumer(store, {
+    groupId: "billing",
+    topics: [orders],
+    autoOffsetReset: "earliest",
+  });
+  const [record] = await ottla.poll(consumer, { recordsMax: 1 });
+  const amount: number | undefined = record?.value?.amount;
+  assert.equal(amount, 3);
+  for await (const { value } of consumer) {
+    // @ts-expect-error: there is no such field
+    assert.equal(value?.count, undefined);
+    break;
+  }
+  await ottla.closeStore(store);
+});
+
+test("a queue of jobs: produced, consumed by a group, and gone on with after a restart", async () => {
+  await withFolder(async (folder) => {
+    const seen: string[] = [];
+    for (let run = 0; run < 3; run++) {
+      await using store = await ottla.openStore(`${folder}/jobs`);
+      await ottla.createTopic(store, "jobs", { partitions: 3, ifNotExists: true });
+      await using producer = ottla.openProducer(store, { ack: "os" });
+      const values = ["a", "b", "c", "d"].map((name) => `${name}${run}`);
+      await Promise.all(values.map((value) => ottla.send(producer, "jobs", { key: value, value })));
+      await using consumer = await ottla.openConsumer(store, {
+        groupId: "workers",
+        topics: "jobs",
+        autoOffsetReset: "earliest",
+      });
+      const records = await ottla.poll(consumer, { waitMs: 0 });
+      seen.push(...records.map(({ value }) => ottla.utf8.deserialize(value!)));
+    }
+    const wanted = [0, 1, 2].flatMap((run) => ["a", "b", "c", "d"].map((name) => `${name}${run}`));
+    assert.deepEqual(seen.sort(), wanted.sort());
+  });
 });
 
 test("a program appends, reads, closes, opens again and goes on", async () => {

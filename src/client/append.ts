@@ -3,10 +3,8 @@
  */
 
 import { getInt64 } from "../bytes/byte_reader.ts";
-import { OttlaError } from "../errors.ts";
 import type { Ack, Log } from "../log/log.ts";
 import { appendBuilt, checkUsable } from "../log/log.ts";
-import { batchTooLargeError } from "../log/log_errors.ts";
 import type { BatchBuilder } from "../record/batch_builder.ts";
 import {
   appendRecord,
@@ -17,7 +15,6 @@ import {
   resetBuilder,
 } from "../record/batch_builder.ts";
 import { peekBatchSize } from "../record/batch_view.ts";
-import type { Compression } from "../record/compression.ts";
 import type { Content, HeaderInput } from "../record/record.ts";
 import type { Partitioner } from "../store/partitioner.ts";
 import { choosePartition } from "../store/partitioner.ts";
@@ -26,10 +23,13 @@ import type { PartitionState, Store, StoreInternals, TopicState } from "../store
 import { getPartitionState, getTopicState, openInternals } from "../store/store.ts";
 import { checkAck, checkObject, checkSignal } from "../store/store_options.ts";
 import type { TopicConfig } from "../store/topic_config.ts";
+import { checkNotInternal } from "../store/topic_name.ts";
 import { findPartitioner, getPartitioner } from "../store/topics.ts";
-import { checkHeaders, checkTimestamp } from "./append_checks.ts";
+import { checkHeaders, checkTimestamp, keyMissingError } from "./append_checks.ts";
+import { batchBytesMaxOf, checkBatchSize, compressionOf, levelOf } from "./batch_limits.ts";
 import type { Serializer, Topic, TopicArgument } from "./topic.ts";
 import { asTopicDeleted, contentOf, nameOfTopic } from "./topic.ts";
+import { untilAborted } from "./until_aborted.ts";
 
 /** A record to be written to a topic with types, or to a topic of bytes and text. */
 export interface AppendRecord<K = Content, V = Content> {
@@ -213,6 +213,7 @@ interface Call {
 
 function beginCall(internals: StoreInternals, argument: TopicArgument): Call {
   const topic = getTopicState(internals, nameOfTopic(argument));
+  checkNotInternal(topic.name, "append to");
   const { config } = topic;
   const isTyped = typeof argument === "object";
   const partitioner = findPartitioner(internals, topic);
@@ -220,7 +221,7 @@ function beginCall(internals: StoreInternals, argument: TopicArgument): Call {
     internals,
     topic,
     config,
-    batchBytesMax: Math.min(config.maxMessageBytes, config.segmentBytes),
+    batchBytesMax: batchBytesMaxOf(config),
     partitioner,
     hasOnePartition: topic.partitions.length === 1 && typeof partitioner !== "function",
     keySerde: isTyped ? argument.key : undefined,
@@ -242,7 +243,7 @@ function addRecord(call: Call, record: AppendRecord): void {
   const timestamp = record.timestamp === undefined
     ? now
     : checkTimestamp(record.timestamp, config, now);
-  if (key === null && config.cleanupPolicy.includes("compact")) throw keyMissing(call.topic);
+  if (key === null && config.cleanupPolicy.includes("compact")) throw keyMissingError(call.topic);
   const portion = portionFor(call, record.partition, key, value);
   const { builder } = portion;
   if (!appendRecord(builder, timestamp, key, value, headers, call.batchBytesMax)) {
@@ -288,37 +289,23 @@ function portionFor(
   return portion;
 }
 
-function keyMissing(topic: TopicState): OttlaError {
-  return new OttlaError(
-    "INVALID_RECORD",
-    `Cannot append a record without a key to ${topic.name}: the topic is compacted`,
-    { details: { topic: topic.name } },
-  );
-}
-
 function finishOpenBatch(portion: Portion, config: TopicConfig, now: number): void {
   const { builder, log } = portion;
   if (builder.recordCount === 0) return;
   const baseOffset = portion.nextOffset;
   const recordCount = builder.recordCount;
+  const compression = compressionOf(config);
   const isLogAppendTime = config.timestampType === "LogAppendTime";
   if (isLogAppendTime) portion.maxTimestamp = now;
   const sizeBytes = finishBatch(builder, {
     baseOffset,
     partitionLeaderEpoch: log.leaderEpoch,
-    compression: compressionOf(config),
-    compressionLevel: levelOf(config),
+    compression,
+    compressionLevel: levelOf(config, compression),
     logAppendTime: isLogAppendTime ? now : undefined,
   });
   portion.nextOffset = baseOffset + recordCount;
-  if (sizeBytes > config.segmentBytes) throw batchTooLargeError(log, sizeBytes);
-  if (sizeBytes <= config.maxMessageBytes) return;
-  throw new OttlaError(
-    "MESSAGE_TOO_LARGE",
-    `Cannot append a record to ${log.source.topic}-${log.source.partition}: its batch has ` +
-      `${sizeBytes} bytes, at most ${config.maxMessageBytes} are allowed (maxMessageBytes)`,
-    { details: { ...log.source, sizeBytes, maxMessageBytes: config.maxMessageBytes } },
-  );
+  checkBatchSize(log, config, sizeBytes);
 }
 
 function writePortion(portion: Portion, call: Call, ack: Ack): Promise<void> | undefined {
@@ -356,24 +343,6 @@ function giveBack({ internals, portions }: Call): void {
   }
 }
 
-function compressionOf(config: TopicConfig): Compression {
-  const { compression } = config;
-  return compression === "producer" || compression === "uncompressed" ? "none" : compression;
-}
-
-function levelOf(config: TopicConfig): number | undefined {
-  switch (config.compression) {
-    case "gzip":
-      return config.compressionGzipLevel;
-    case "lz4":
-      return config.compressionLz4Level;
-    case "zstd":
-      return config.compressionZstdLevel;
-    default:
-      return undefined;
-  }
-}
-
 /** Waits for a level to be reached, or for the signal that says not to. */
 async function waitFor(
   waiting: Promise<unknown>,
@@ -384,23 +353,5 @@ async function waitFor(
     await (signal === undefined ? waiting : untilAborted(waiting, signal));
   } catch (error) {
     throw asTopicDeleted(internals, topic, error);
-  }
-}
-
-async function untilAborted(waiting: Promise<unknown>, signal: AbortSignal): Promise<void> {
-  let stop = (): void => {};
-  const stopped = new Promise<never>((_, reject) => {
-    stop = () => reject(signal.reason);
-    // The records' own code may have aborted it since it was looked at.
-    if (signal.aborted) stop();
-    signal.addEventListener("abort", stop, { once: true });
-  });
-  try {
-    await Promise.race([waiting, stopped]);
-  } finally {
-    signal.removeEventListener("abort", stop);
-    // If the signal won nobody waits any more, and a failure later on poisons the log, which tells
-    // everyone.
-    waiting.catch(() => {});
   }
 }

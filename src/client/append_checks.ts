@@ -2,6 +2,7 @@
 
 import { OttlaError } from "../errors.ts";
 import type { HeaderInput } from "../record/record.ts";
+import type { TopicState } from "../store/store.ts";
 import type { TopicConfig } from "../store/topic_config.ts";
 
 /**
@@ -60,5 +61,19 @@ export function checkTimestamp(timestamp: number | Date, config: TopicConfig, no
     `Cannot append a record of time ${time}: the topic takes times from ` +
       `${messageTimestampBeforeMaxMs} ms before to ${messageTimestampAfterMaxMs} ms after now, ${now}`,
     { details: { timestamp: time, now } },
+  );
+}
+
+/**
+ * For a record without a key where a key is needed.
+ *
+ * @param topic The topic, which is compacted.
+ * @returns `INVALID_RECORD`.
+ */
+export function keyMissingError(topic: TopicState): OttlaError {
+  return new OttlaError(
+    "INVALID_RECORD",
+    `Cannot append a record without a key to ${topic.name}: the topic is compacted`,
+    { details: { topic: topic.name } },
   );
 }

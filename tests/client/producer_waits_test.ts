@@ -1,0 +1,352 @@
+/** What a producer waits for: more records, room, the disk; and how it ends. */
+
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+
+import { closeProducer, flushProducer, openProducer, send } from "../../src/client/producer.ts";
+import type { ProducerOptions } from "../../src/client/producer_options.ts";
+import type { Producer } from "../../src/client/producer_state.ts";
+import { producerInternals } from "../../src/client/producer_state.ts";
+import { readBatches } from "../../src/client/read.ts";
+import type { Serde } from "../../src/client/serde.ts";
+import { topicOf } from "../../src/client/topic.ts";
+import { waitingCount, waitingSendsMax } from "../../src/client/send_queue.ts";
+import { isOttlaError } from "../../src/errors.ts";
+import type { Clock, Timer } from "../../src/platform/clock.ts";
+import { nextTurn } from "../../src/platform/clock.ts";
+import { abandonStore, closeStore } from "../../src/store/open_store.ts";
+import type { Store } from "../../src/store/store.ts";
+import { internalsOf } from "../../src/store/store.ts";
+import { createTopic } from "../../src/store/topics.ts";
+import type { ManualClock } from "../../src/testing/manual_clock.ts";
+import { manualClock } from "../../src/testing/manual_clock.ts";
+import type { FaultyDisk } from "../support/faulty_file_system.ts";
+import { faultyDisk, holdSyncs, releaseSyncs } from "../support/faulty_file_system.ts";
+import { numbered, numberedText, settled, valuesIn, withStore } from "../support/store_fixture.ts";
+
+/** A clock that knows which timers run. */
+function countedClock(): ManualClock & { readonly running: Set<Timer> } {
+  const inner = manualClock();
+  const running = new Set<Timer>();
+  const startTimer: Clock["startTimer"] = (callback, delayMs) => {
+    const timer = inner.startTimer(() => {
+      running.delete(timer);
+      callback();
+    }, delayMs);
+    running.add(timer);
+    return timer;
+  };
+  const stopTimer = (timer: Timer): void => {
+    running.delete(timer);
+    inner.stopTimer(timer);
+  };
+  return { ...inner, startTimer, stopTimer, running };
+}
+
+interface Fixture {
+  readonly store: Store;
+  readonly clock: ReturnType<typeof countedClock>;
+  readonly disk: FaultyDisk;
+  readonly producer: Producer;
+}
+
+/** A producer that has its id already, so that what is full is written at once. */
+async function withProducer(
+  options: ProducerOptions,
+  run: (fixture: Fixture) => Promise<void>,
+): Promise<void> {
+  const clock = countedClock();
+  const disk = faultyDisk();
+  await withStore(async (store) => {
+    await createTopic(store, "orders");
+    const producer = openProducer(store, options);
+    const first = send(producer, "orders", { value: "first" });
+    await flushProducer(producer);
+    await first;
+    await run({ store, clock, disk, producer });
+  }, { clock, fileSystem: disk.fs });
+}
+
+function refusesAs(code: "BUFFER_EXHAUSTED" | "HANDLE_CLOSED" | "REQUEST_TIMED_OUT") {
+  return (error: unknown): boolean => isOttlaError(error, code);
+}
+
+/** Holds no syncs any more. */
+function letSyncsGo(disk: FaultyDisk): void {
+  releaseSyncs(disk);
+  disk.heldSyncs = undefined;
+}
+
+/** Whether a promise has an outcome by now. */
+async function isDone(promise: Promise<unknown>): Promise<boolean> {
+  const pending = {};
+  const first = await Promise.race([promise.catch(() => {}), settled().then(() => pending)]);
+  return first !== pending;
+}
+
+describe("lingering", () => {
+  it("waits for more records, for so long and no longer", async () => {
+    await withProducer({ lingerMs: 10 }, async ({ store, clock, producer }) => {
+      const first = send(producer, "orders", { value: "v0" });
+      await nextTurn();
+      await clock.advance(9);
+      const second = send(producer, "orders", { value: "v1" });
+      await nextTurn();
+      assert.equal(await isDone(first), false);
+      await clock.advance(1);
+      await Promise.all([first, second]);
+      const third = send(producer, "orders", { value: "v2" });
+      await clock.advance(10);
+      await third;
+      const counts: number[] = [];
+      for await (const { recordCount } of readBatches(store, "orders")) counts.push(recordCount);
+      assert.deepEqual(counts, [1, 2, 1]);
+    });
+  });
+
+  it("gives each partition its own time", async () => {
+    const clock = manualClock();
+    await withStore(async (store) => {
+      await createTopic(store, "orders", { partitions: 2 });
+      const producer = openProducer(store, { lingerMs: 10 });
+      const first = send(producer, "orders", { value: "a", partition: 0 });
+      await clock.advance(6);
+      const second = send(producer, "orders", { value: "b", partition: 1 });
+      await clock.advance(4);
+      await first;
+      await nextTurn();
+      assert.equal(await isDone(second), false);
+      await clock.advance(6);
+      await second;
+    }, { clock });
+  });
+
+  it("ends when a batch is full, at a flush and at the close", async () => {
+    const options = { lingerMs: 10_000, batchBytes: 200 };
+    await withProducer(options, async ({ producer }) => {
+      const value = "x".repeat(50);
+      const sent = Array.from({ length: 3 }, () => send(producer, "orders", { value }));
+      await Promise.all(sent.slice(0, 2));
+      assert.equal(await isDone(sent[2]!), false);
+      await flushProducer(producer);
+      await sent[2];
+      const last = send(producer, "orders", { value });
+      await closeProducer(producer);
+      await last;
+    });
+  });
+});
+
+describe("the buffer", () => {
+  const small = { bufferBytes: 12_000, batchBytes: 1000, blockMs: 100 };
+
+  it("makes sends wait, lets them in in order, and fails them after blockMs", async () => {
+    await withProducer(small, async ({ store, clock, disk, producer }) => {
+      holdSyncs(disk);
+      const sent = numbered(0, 100).map((record) => send(producer, "orders", record));
+      const results = Promise.allSettled(sent);
+      await nextTurn();
+      const waiting = waitingCount(producerInternals(producer).waiting);
+      assert.ok(waiting > 10 && waiting < 90, `${waiting} wait`);
+      await clock.advance(99);
+      assert.equal(await isDone(sent.at(-1)!), false);
+      await clock.advance(1);
+      assert.ok(await isDone(sent.at(-1)!));
+      letSyncsGo(disk);
+      const kept = 100 - waiting;
+      for (const [index, result] of (await results).entries()) {
+        assert.equal(result.status === "fulfilled", index < kept);
+        if (result.status === "rejected") {
+          assert.ok(isOttlaError(result.reason, "BUFFER_EXHAUSTED"));
+          assert.match(result.reason.message, /orders: the producer's buffer of 12000 bytes/);
+        }
+      }
+      assert.deepEqual((await valuesIn(store, "orders")).slice(1), numberedText(0, kept));
+    });
+  });
+
+  it("lets sends in when there is room, in the order of send", async () => {
+    await withProducer({ ...small, lingerMs: 1000 }, async ({ store, clock, disk, producer }) => {
+      holdSyncs(disk);
+      const sent = numbered(0, 300).map((record) => send(producer, "orders", record));
+      await nextTurn();
+      letSyncsGo(disk);
+      // Only the last batch waits for more, when nobody waits for room any more.
+      while (waitingCount(producerInternals(producer).waiting) > 0) await nextTurn();
+      await clock.advance(1000);
+      await Promise.all(sent);
+      assert.deepEqual((await valuesIn(store, "orders")).slice(1), numberedText(0, 300));
+      assert.equal(producerInternals(producer).usedBytes, 0);
+    });
+  });
+
+  it("leaves out a send that was aborted while it waited, and one that cannot be stored", async () => {
+    await withProducer(small, async ({ store, disk, producer }) => {
+      holdSyncs(disk);
+      const stop = new AbortController();
+      const sent = numbered(0, 50).map((record) => send(producer, "orders", record));
+      const aborted = send(producer, "orders", { value: "aborted" }, { signal: stop.signal });
+      const wrong = send(producer, "orders", { value: 5 as never });
+      const last = send(producer, "orders", { value: "v50" });
+      const outcomes = Promise.allSettled([aborted, wrong]);
+      stop.abort(new Error("enough"));
+      letSyncsGo(disk);
+      await Promise.all([...sent, last]);
+      const [first, second] = await outcomes;
+      assert.match(String(first.status === "rejected" && first.reason), /enough/);
+      assert.match(String(second.status === "rejected" && second.reason), /TypeError: value/);
+      assert.deepEqual((await valuesIn(store, "orders")).slice(1), numberedText(0, 51));
+    });
+  });
+
+  it("serializes what waits when its turn comes", async () => {
+    await withProducer(small, async ({ disk, producer }) => {
+      let count = 0;
+      const counting: Serde<string> = {
+        name: "counting",
+        serialize: () => new Uint8Array(10 + 0 * count++),
+        deserialize: String,
+      };
+      const topic = topicOf<string, string>("orders", { key: counting, value: counting });
+      holdSyncs(disk);
+      const sent = Array.from({ length: 200 }, () => send(producer, topic, { value: "x" }));
+      await nextTurn();
+      assert.ok(count < 60, `${count} serialized`);
+      letSyncsGo(disk);
+      await Promise.all(sent);
+      assert.equal(count, 200);
+    });
+  });
+
+  it("refuses a record that it could never take, and sends beyond those that may wait", async () => {
+    await withProducer(small, async ({ clock, disk, producer }) => {
+      await assert.rejects(
+        send(producer, "orders", { value: new Uint8Array(13_000) }),
+        (error) => isOttlaError(error, "MESSAGE_TOO_LARGE") && /bufferBytes/.test(error.message),
+      );
+      holdSyncs(disk);
+      const sent: Promise<unknown>[] = [];
+      while (waitingCount(producerInternals(producer).waiting) < waitingSendsMax) {
+        sent.push(send(producer, "orders", { value: null }));
+      }
+      const refused = send(producer, "orders", { value: null });
+      await assert.rejects(refused, refusesAs("BUFFER_EXHAUSTED"));
+      const results = Promise.allSettled(sent);
+      const closing = closeProducer(producer, { timeoutMs: 1 });
+      await clock.advance(1);
+      await Promise.all([closing, results]);
+      letSyncsGo(disk);
+    });
+  });
+});
+
+describe("flushing", () => {
+  it("waits for what was sent before, waiting sends included, and not for what comes later", async () => {
+    const options = { lingerMs: 1000, bufferBytes: 12_000, batchBytes: 1000 };
+    await withProducer(options, async ({ store, disk, producer }) => {
+      holdSyncs(disk);
+      const sent = Promise.all(numbered(0, 100).map((each) => send(producer, "orders", each)));
+      const flushing = flushProducer(producer);
+      await nextTurn();
+      assert.equal(await isDone(flushing), false);
+      letSyncsGo(disk);
+      await flushing;
+      await sent;
+      const later = send(producer, "orders", { value: "v100" });
+      await flushProducer(producer);
+      await later;
+      assert.deepEqual((await valuesIn(store, "orders")).slice(1), numberedText(0, 101));
+    });
+  });
+
+  it("is done at once when there is nothing, and refused when closed", async () => {
+    await withProducer({}, async ({ producer }) => {
+      await flushProducer(producer);
+      await closeProducer(producer);
+      await assert.rejects(flushProducer(producer), refusesAs("HANDLE_CLOSED"));
+    });
+  });
+});
+
+describe("closing", () => {
+  it("stores what was sent, refuses what comes, and leaves no timer", async () => {
+    const options = { lingerMs: 5000, bufferBytes: 12_000, batchBytes: 1000 };
+    await withProducer(options, async ({ store, clock, disk, producer }) => {
+      const timersBefore = new Set(clock.running);
+      timersBefore.delete(producerInternals(producer).deliveryTimer);
+      holdSyncs(disk);
+      const sent = Promise.all(numbered(0, 100).map((each) => send(producer, "orders", each)));
+      const closing = closeProducer(producer, { timeoutMs: 10_000 });
+      await assert.rejects(
+        send(producer, "orders", { value: "late" }),
+        refusesAs("HANDLE_CLOSED"),
+      );
+      letSyncsGo(disk);
+      await Promise.all([closing, closeProducer(producer)]);
+      await sent;
+      assert.deepEqual((await valuesIn(store, "orders")).slice(1), numberedText(0, 100));
+      assert.deepEqual([...clock.running].filter((timer) => !timersBefore.has(timer)), []);
+      const { closers, abandoners, topicWatchers } = internalsOf(store);
+      assert.equal(closers.size + abandoners.size + topicWatchers.size, 0);
+    });
+  });
+
+  it("gives up after the time, and says what was written", async () => {
+    const options = { bufferBytes: 12_000, batchBytes: 1000 };
+    await withProducer(options, async ({ clock, disk, producer }) => {
+      holdSyncs(disk);
+      const results = Promise.allSettled(
+        numbered(0, 100).map((each) => send(producer, "orders", each)),
+      );
+      const closing = closeProducer(producer, { timeoutMs: 50 });
+      await nextTurn();
+      await clock.advance(50);
+      await closing;
+      const messages = (await results).map((result) =>
+        result.status === "rejected" ? String(result.reason.message) : "fulfilled"
+      );
+      assert.match(messages[0]!, /was written, but not known to be on disk when/);
+      assert.match(messages[99]!, /was not written when the producer was closed/);
+      letSyncsGo(disk);
+    });
+  });
+
+  it("of the store stores what was sent", async () => {
+    await withProducer({ lingerMs: 5000 }, async ({ store, producer }) => {
+      const sent = send(producer, "orders", { value: "v0" });
+      await closeStore(store);
+      assert.equal((await sent).offset, 1);
+      await assert.rejects(
+        send(producer, "orders", { value: "late" }),
+        refusesAs("HANDLE_CLOSED"),
+      );
+      await closeProducer(producer);
+    });
+  });
+
+  it("of the store as a crash fails everything at once", async () => {
+    const options = { lingerMs: 5000, bufferBytes: 12_000, batchBytes: 1000 };
+    await withProducer(options, async ({ store, clock, producer }) => {
+      const sent = numbered(0, 100).map((each) => send(producer, "orders", each));
+      const flushing = flushProducer(producer);
+      const results = Promise.allSettled(sent);
+      abandonStore(store);
+      for (const result of await results) {
+        assert.ok(result.status === "rejected" && isOttlaError(result.reason, "HANDLE_CLOSED"));
+      }
+      await flushing;
+      const { lingerTimer, deliveryTimer, blockTimer } = producerInternals(producer);
+      assert.deepEqual([lingerTimer, deliveryTimer, blockTimer], [undefined, undefined, undefined]);
+      await clock.advance(1_000_000);
+    });
+  });
+
+  it("comes with the end of a block", async () => {
+    await withProducer({}, async ({ store }) => {
+      const producer = openProducer(store, { lingerMs: 1000 });
+      const sent = send(producer, "orders", { value: "v0" });
+      await producer[Symbol.asyncDispose]();
+      await sent;
+    });
+  });
+});
