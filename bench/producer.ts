@@ -2,14 +2,23 @@
 
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { appendBatch, closeStore, createTopic, offsetsOf, openStore } from "../mod.ts";
-import type { RecordMetadata, Store } from "../mod.ts";
-import { closeProducer, flushProducer, openProducer, send } from "../src/client/producer.ts";
-import type { Producer } from "../src/client/producer_state.ts";
+import {
+  appendBatch,
+  closeProducer,
+  closeStore,
+  createTopic,
+  flushProducer,
+  offsetsOf,
+  openProducer,
+  openStore,
+  send,
+} from "../mod.ts";
+import type { Producer, RecordMetadata, Store } from "../mod.ts";
 import { benchFolder, benchRecords, removeFolder } from "./fixture.ts";
 import type { BenchScale, Outcome } from "./harness.ts";
 import { compare } from "./harness.ts";
 import type { Measurement } from "./memory.ts";
+import { usedBytes } from "./memory.ts";
 
 const partitions = 4;
 const valueBytes = 100;
@@ -122,10 +131,4 @@ export async function benchProducerMemory(scale: BenchScale): Promise<Measuremen
     await closeStore(store);
     removeFolder(folder);
   }
-}
-
-function usedBytes(): number {
-  (globalThis as { gc?: () => void }).gc?.();
-  const { heapUsed, external } = process.memoryUsage();
-  return heapUsed + external;
 }
