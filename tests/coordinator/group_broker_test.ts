@@ -154,7 +154,7 @@ describe("groups that Kafka wrote", () => {
     appendRecords(logOfGroup(store, "g"), [
       {
         key: { type: "ConsumerGroupMetadata", group },
-        value: { ...value, epoch: 8, metadataHash: 0 },
+        value: { ...value, epoch: 8 },
       },
       {
         key: { type: "ConsumerGroupMemberMetadata", ...member },

@@ -90,11 +90,16 @@ describe("records of groups", () => {
 
   it("has the bytes of a group under the consumer protocol", () => {
     const key = { type: "ConsumerGroupMetadata", group: "g1" } as const;
-    const plain = encodeGroupRecord({ key, value: { version: 0, epoch: 9, metadataHash: 0 } });
+    const plain = encodeGroupRecord({ key, value: { version: 0, epoch: 9 } });
     assert.equal(hexOf(plain.key), "000300026731");
     assert.equal(hexOf(plain.value!), "00000000000900");
-    const hashed = encodeGroupRecord({ key, value: { version: 0, epoch: 9, metadataHash: 1 } });
-    assert.equal(hexOf(hashed.value!), "000000000009010008" + "0000000000000001");
+  });
+
+  it("passes over the hash of a group under the consumer protocol, whatever it is", () => {
+    for (const hash of ["0000000000000001", "a43239c5a1b2c3d4", "7fffffffffffffff"]) {
+      const value = bytesOfHex(`0000 00000009 01 00 08 ${hash}`);
+      assert.deepEqual(decodeGroupValue("ConsumerGroupMetadata", value), { version: 0, epoch: 9 });
+    }
   });
 
   it("tells an assignment with epochs from one without", () => {

@@ -175,7 +175,7 @@ describe("replaying what groups are", () => {
     replayRecords(replay, 0, [
       {
         key: { type: "ConsumerGroupMetadata", group: "g" },
-        value: { version: 0, epoch: 8, metadataHash: 0 },
+        value: { version: 0, epoch: 8 },
       },
       { key: target, value: { version: 0, topicPartitions: [] } } as never,
       {

@@ -9,19 +9,21 @@ import { check } from "./check.ts";
 import type { Checks } from "./check.ts";
 import { compareWithConsumed, readAll } from "./compare_records.ts";
 import { startBroker, stopBroker, warningsOf } from "./kafka_broker.ts";
-import type { Broker } from "./kafka_broker.ts";
+import type { Broker, BrokerOptions } from "./kafka_broker.ts";
 import { consoleConsume, consoleProduce } from "./kafka_commands.ts";
 import { makeConsoleRecords } from "./kafka_folder.ts";
 import type { Kafka } from "./kafka_tools.ts";
 import { checkFolder } from "./ottla_checks.ts";
 
 /**
- * What a broker warns of on any folder: that its controller begins, and that it sets a log's high
- * watermark, which no file tells it, to 0 before it finds it.
+ * What a broker warns of on any folder: that its controller begins, that it sets a log's high
+ * watermark, which no file tells it, to 0 before it finds it, and that it has begun to read groups
+ * as the leader of an epoch that ended when it registered itself, after which it reads them anew.
  */
 const expectedWarnings = [
   /Performing controller activation/,
   /Non-monotonic update of high watermark from .* to \(offset=0, /,
+  /Failed to load metadata from __consumer_offsets-\d+ .*: Stopped loading records from .* because/,
 ];
 
 /** What the broker's producer adds to one topic. */
@@ -128,12 +130,23 @@ async function openWhileRunning(folder: string): Promise<string[]> {
   }
 }
 
-async function withBroker(
+/**
+ * Runs a broker on a folder for as long as something is done with it.
+ *
+ * @param kafka Kafka.
+ * @param folder The folder, formatted or a closed store.
+ * @param use What to do with the broker.
+ * @param options How it is configured.
+ * @returns What that returns.
+ * @throws Error If the broker does not start, does not stop, or the use of it throws.
+ */
+export async function withBroker(
   kafka: Kafka,
   folder: string,
   use: (broker: Broker) => Promise<string[]>,
+  options: BrokerOptions = {},
 ): Promise<string[]> {
-  const broker = await startBroker(kafka, folder);
+  const broker = await startBroker(kafka, folder, options);
   try {
     return await use(broker);
   } finally {
@@ -166,7 +179,13 @@ async function consumeTopics(
   return differences.flat();
 }
 
-function findUnexpectedWarnings(broker: Broker): string[] {
+/**
+ * What a broker warned of that it does not warn of on any folder.
+ *
+ * @param broker The broker.
+ * @returns The lines of its log.
+ */
+export function findUnexpectedWarnings(broker: Broker): string[] {
   return warningsOf(broker).filter((line) =>
     expectedWarnings.every((pattern) => !pattern.test(line))
   );

@@ -29,7 +29,19 @@ export function makeCrashRecord(offset: number): AppendRecord {
  * @returns How many were acknowledged; a few more may have been appended.
  */
 export function crashWhileAppending(folder: string, count: number): Promise<number> {
-  const program = fileURLToPath(import.meta.url).replace(/crash\.(js|ts)$/, "crash_child.$1");
+  return crashChild("crash_child", folder, count);
+}
+
+/**
+ * Starts a program that says line by line how far it got, and kills it.
+ *
+ * @param name The name of its module, which lies beside this one.
+ * @param folder Its parameter.
+ * @param count Kill it when it has said at least this.
+ * @returns What it said last.
+ */
+export function crashChild(name: string, folder: string, count: number): Promise<number> {
+  const program = fileURLToPath(import.meta.url).replace(/crash\.(js|ts)$/, `${name}.$1`);
   const child = spawn(process.execPath, [program, folder], {
     stdio: ["ignore", "pipe", "inherit"],
     timeout: crashTimeoutMs,
@@ -37,18 +49,18 @@ export function crashWhileAppending(folder: string, count: number): Promise<numb
   });
   return new Promise((resolve, reject) => {
     let text = "";
-    let acknowledgedCount = 0;
+    let reachedCount = 0;
     child.stdout.on("data", (chunk: Uint8Array) => {
       text += new TextDecoder().decode(chunk);
       const lines = text.split("\n");
       text = lines.pop() ?? "";
-      acknowledgedCount = Number(lines.at(-1) ?? acknowledgedCount);
-      if (acknowledgedCount >= count) child.kill("SIGKILL");
+      reachedCount = Number(lines.at(-1) ?? reachedCount);
+      if (reachedCount >= count) child.kill("SIGKILL");
     });
     child.once("error", reject);
     child.once("close", (_, signal) => {
-      if (signal === "SIGKILL" && acknowledgedCount >= count) return resolve(acknowledgedCount);
-      reject(new Error(`Cannot crash: ended by ${signal} after ${acknowledgedCount} records`));
+      if (signal === "SIGKILL" && reachedCount >= count) return resolve(reachedCount);
+      reject(new Error(`Cannot crash: ended by ${signal} after ${reachedCount}`));
     });
   });
 }

@@ -26,14 +26,9 @@ export interface KafkaMetadata {
  * @throws Error If the tool complains.
  */
 export async function readKafkaMetadata(kafka: Kafka, folder: string): Promise<KafkaMetadata> {
-  const metadataFolder = join(folder, "__cluster_metadata-0");
-  const names = (await readdir(metadataFolder)).filter((name) => name.endsWith(".log")).sort();
-  const paths = names.map((name) => join(metadataFolder, name));
-  const dump = await dumpLogSegments(kafka, paths, { decoder: "metadata" });
-  if (dump.complaints.length > 0) throw new Error(dump.complaints.join("\n"));
   const topicIds = new Map<string, string>();
   const configs = new Map<string, Record<string, string>>();
-  for (const { type, data } of dump.files.flatMap(metadataRecordsOf)) {
+  for (const { type, data } of await readKafkaMetadataRecords(kafka, folder)) {
     if (type === "TOPIC_RECORD") topicIds.set(String(data["name"]), String(data["topicId"]));
     if (type === "REMOVE_TOPIC_RECORD") {
       const topic = [...topicIds].find(([, topicId]) => topicId === data["topicId"])?.[0] ?? "";
@@ -48,6 +43,26 @@ export async function readKafkaMetadata(kafka: Kafka, folder: string): Promise<K
     }
   }
   return { topicIds, configs };
+}
+
+/**
+ * The records of the metadata log, as Kafka's dump tool decodes them.
+ *
+ * @param kafka Kafka.
+ * @param folder A log folder.
+ * @returns The type and the fields of every record, in order.
+ * @throws Error If the tool complains.
+ */
+export async function readKafkaMetadataRecords(
+  kafka: Kafka,
+  folder: string,
+): Promise<ReturnType<typeof metadataRecordsOf>> {
+  const metadataFolder = join(folder, "__cluster_metadata-0");
+  const names = (await readdir(metadataFolder)).filter((name) => name.endsWith(".log")).sort();
+  const paths = names.map((name) => join(metadataFolder, name));
+  const dump = await dumpLogSegments(kafka, paths, { decoder: "metadata" });
+  if (dump.complaints.length > 0) throw new Error(dump.complaints.join("\n"));
+  return dump.files.flatMap(metadataRecordsOf);
 }
 
 /** One partition as Kafka's dump tool reads it. */
@@ -82,13 +97,19 @@ export async function readKafkaLogs(kafka: Kafka, folder: string): Promise<Dumpe
 }
 
 /** One partition's log files in order. */
-interface PartitionLogs {
+export interface PartitionLogs {
   readonly topic: string;
   readonly partition: number;
   readonly paths: readonly string[];
 }
 
-async function findPartitionLogs(folder: string): Promise<PartitionLogs[]> {
+/**
+ * Finds the logs of a folder, without the metadata log and without deleted partitions.
+ *
+ * @param folder The log folder.
+ * @returns One entry a partition, sorted by topic and partition.
+ */
+export async function findPartitionLogs(folder: string): Promise<PartitionLogs[]> {
   const logs: PartitionLogs[] = [];
   for (const entry of await readdir(folder, { withFileTypes: true })) {
     const name = /^(.+)-(\d+)$/.exec(entry.name);

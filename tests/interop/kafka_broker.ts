@@ -44,15 +44,19 @@ export interface Broker {
  * @param kafka Kafka.
  * @param folder The folder, made if missing.
  * @param clusterId Its cluster id, 22 characters.
- * @param options The same options that its broker will be started with, and `releaseVersion`, the
- * Kafka release whose features it gets; the newest by default.
+ * @param options The same options that its broker will be started with; `releaseVersion`, the Kafka
+ * release whose features it gets, the newest by default; and `features` that differ, as
+ * `share.version=1`.
  * @throws Error If the tool refuses.
  */
 export async function formatFolder(
   kafka: Kafka,
   folder: string,
   clusterId: string,
-  options: BrokerOptions & { readonly releaseVersion?: string } = {},
+  options: BrokerOptions & {
+    readonly releaseVersion?: string;
+    readonly features?: readonly string[];
+  } = {},
 ): Promise<void> {
   const propertiesPath = await writeServerProperties(folder, options, [9092, 9093]);
   await runTool(kafka, "kafka.tools.StorageTool", [
@@ -62,6 +66,7 @@ export async function formatFolder(
     "--config",
     propertiesPath,
     ...(options.releaseVersion === undefined ? [] : ["--release-version", options.releaseVersion]),
+    ...(options.features ?? []).flatMap((feature) => ["--feature", feature]),
     ...(options.isStandalone === true ? ["--standalone"] : []),
   ]);
 }
@@ -204,6 +209,9 @@ async function writeServerProperties(
     "share.coordinator.state.topic.replication.factor": 1,
     "share.coordinator.state.topic.min.isr": 1,
     "group.initial.rebalance.delay.ms": 0,
+    // A member of the newer protocol learns of its partitions by its next heartbeat.
+    "group.consumer.heartbeat.interval.ms": 500,
+    "group.consumer.min.heartbeat.interval.ms": 500,
     "num.network.threads": 2,
     "num.io.threads": 4,
     "background.threads": 2,

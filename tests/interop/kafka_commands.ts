@@ -9,6 +9,9 @@ import { runTool, startTool } from "./kafka_tools.ts";
 /** The codecs that Kafka's producers can be told to use. */
 export type Codec = "none" | "gzip" | "snappy" | "lz4" | "zstd";
 
+/** How a consumer of Kafka's becomes a member of its group. */
+export type GroupProtocol = "classic" | "consumer";
+
 /**
  * One record as Kafka's console producer and consumer write it; no part may hold a tab or a
  * newline.
@@ -163,6 +166,7 @@ export async function consoleConsume(
   count: number,
   options: {
     readonly groupId?: string;
+    readonly protocol?: GroupProtocol;
     readonly isCommitted?: boolean;
     readonly waitMs?: number;
   } = {},
@@ -179,6 +183,9 @@ export async function consoleConsume(
     "--isolation-level",
     options.isCommitted === true ? "read_committed" : "read_uncommitted",
     ...(options.groupId === undefined ? [] : ["--group", options.groupId]),
+    ...(options.protocol === undefined
+      ? []
+      : ["--consumer-property", `group.protocol=${options.protocol}`]),
     ...shown.flatMap((part) => ["--property", `print.${part}=true`]),
     "--property",
     `null.literal=${nullMarker}`,
@@ -236,7 +243,17 @@ function perfParameters(broker: Broker, topic: string, options: PerfOptions): st
   ];
 }
 
-async function runCommand(
+/**
+ * Runs one of the tools that take a broker's address.
+ *
+ * @param broker The broker.
+ * @param mainClass The tool.
+ * @param parameters What follows on its command line.
+ * @param input What it reads.
+ * @returns What it printed.
+ * @throws Error If it fails.
+ */
+export async function runCommand(
   broker: Broker,
   mainClass: string,
   parameters: readonly string[],

@@ -9,8 +9,11 @@ import { join } from "node:path";
 import process from "node:process";
 import { checkBoot } from "./boot_checks.ts";
 import type { Checks } from "./check.ts";
+import { checkGroupsBoot } from "./groups_boot_checks.ts";
+import { checkGroupsFolder } from "./groups_checks.ts";
 import { checkJudge } from "./judge_checks.ts";
 import { checkKafkaFolders } from "./kafka_checks.ts";
+import { checkKafkaGroups } from "./kafka_groups_checks.ts";
 import { checkOttlaFolders } from "./ottla_checks.ts";
 import { findKafka, withScratchFolder } from "./project.ts";
 import type { Kafka } from "./kafka_tools.ts";
@@ -32,6 +35,10 @@ async function runChecks(checks: Checks, kafka: Kafka, scratch: string): Promise
   const folder = await checkOttlaFolders(checks, kafka, join(scratch, "ottla"));
   await checkBoot(checks, kafka, folder);
   await checkKafkaFolders(checks, kafka, join(scratch, "kafka"));
+  const groupsFolder = join(scratch, "groups");
+  const known = await checkGroupsFolder(checks, kafka, groupsFolder);
+  if (known !== undefined) await checkGroupsBoot(checks, kafka, groupsFolder, known);
+  await checkKafkaGroups(checks, kafka, join(scratch, "kafka-groups"));
 }
 
 process.exitCode = await main();
