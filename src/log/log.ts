@@ -39,6 +39,8 @@ import type { ProducerSnapshots } from "./producer_snapshots.ts";
 import { syncSnapshots, takeSnapshotIfUsed } from "./producer_snapshots.ts";
 import type { ProducerStates } from "./producer_state.ts";
 import { sweepRetired } from "./retired_segments.ts";
+import type { TransactionIndexes } from "./transaction_indexes.ts";
+import { syncTransactionIndexes } from "./transaction_indexes.ts";
 
 /** What an acknowledgement stands for: on disk, in the page cache, or accepted. */
 export type Ack = "disk" | "os" | "memory";
@@ -74,6 +76,8 @@ export interface Log {
   /** What is known of idempotent and transactional producers. */
   readonly producers: ProducerStates;
   readonly snapshots: ProducerSnapshots;
+  /** Undefined until a transaction is aborted. */
+  transactionIndexes: TransactionIndexes | undefined;
   /** Accepted and not written yet, in the order of their offsets. */
   readonly accepted: AcceptedBatches;
   /** Segments with bytes that may not be on disk, in order. */
@@ -258,6 +262,7 @@ export async function closeLog(log: Log): Promise<number> {
     if (failure !== undefined) throw failure;
     takeSnapshotIfUsed(log);
     await syncSnapshots(log);
+    syncTransactionIndexes(log);
     return log.commit.syncedOffset;
   } finally {
     abandonLog(log);
@@ -388,7 +393,8 @@ function writeRun(
     appendToSegment(segment, indexesOf(segment, log.config), run, runView, log.config);
   } catch (cause) {
     writeRunUndo(log, segment);
-    throw storageError(log, cause, `append offset ${baseOffset} to`);
+    // If that failed too, "the disk is full" would promise that nothing of the batch is there.
+    throw log.commit.failure ?? storageError(log, cause, `append offset ${baseOffset} to`);
   }
 }
 

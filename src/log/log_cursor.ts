@@ -18,6 +18,7 @@ import type { Segment } from "../segment/segment.ts";
 import { endsBeforeNext, findGoodBatch } from "../segment/segment_damage.ts";
 import { indexesOf, positionForOffset, readSegment } from "../segment/segment_load.ts";
 import { readHeader } from "../segment/segment_walk.ts";
+import type { TransactionOutcomes } from "./committed_reader.ts";
 import type { Log } from "./log.ts";
 import { checkUsable } from "./log.ts";
 import { nameOfLog } from "./log_errors.ts";
@@ -47,6 +48,10 @@ export interface LogCursor {
   readonly readBytes: number;
   /** Whether the buffer is used again for the next bytes; else every batch keeps its own alive. */
   readonly reusesBuffer: boolean;
+  /** Whether it makes sure of all batches; else only of control batches. */
+  verifiesData: boolean;
+  /** What it knows of transactions; undefined if it sees all of them. */
+  outcomes: TransactionOutcomes | undefined;
 }
 
 /**
@@ -205,6 +210,8 @@ export function releaseBuffer(cursor: LogCursor): void {
   cursor.at = 0;
   cursor.buffer = emptyBuffer;
   cursor.view = emptyView;
+  const ahead = cursor.outcomes?.ahead;
+  if (ahead !== undefined) releaseBuffer(ahead);
 }
 
 function segmentBehind(log: Log, segment: Segment): Segment | undefined {

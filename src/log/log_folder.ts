@@ -9,12 +9,14 @@ import type { SegmentFileName } from "../segment/segment_file_name.ts";
 import { scanBatches } from "../segment/batch_scan.ts";
 import { parseSegmentFileName } from "../segment/segment_file_name.ts";
 
-/** What lies in the folder of a log, both rising. */
+/** What lies in the folder of a log; the lists rise. */
 export interface LogFiles {
   /** The base offsets of the segments. */
   readonly bases: number[];
   /** The offsets of the producer snapshots. */
   readonly snapshotOffsets: number[];
+  /** The base offsets of the segments that have a transaction index. */
+  readonly transactionIndexes: ReadonlySet<number>;
 }
 
 /** A file of a segment that lies in the folder. */
@@ -45,10 +47,12 @@ export function settleLogFolder(fs: FileSystem, folder: string): LogFiles {
     const isIndex = kind === "index" || kind === "timeindex" || kind === "txnindex";
     if (isIndex && !bases.has(baseOffset)) fs.remove(path);
   }
+  const indexed = files.filter((file) => file.kind === "txnindex" && bases.has(file.baseOffset));
   const snapshots = files.filter((file) => file.kind === "snapshot").map((file) => file.baseOffset);
   return {
     bases: [...bases].sort((a, b) => a - b),
     snapshotOffsets: snapshots.sort((a, b) => a - b),
+    transactionIndexes: new Set(indexed.map((file) => file.baseOffset)),
   };
 }
 

@@ -42,6 +42,7 @@ import { syncLog } from "./log_sync.ts";
 import { loadProducers } from "./producer_replay.ts";
 import { producerSnapshots } from "./producer_snapshots.ts";
 import { producerStates } from "./producer_state.ts";
+import { restoreTransactionIndexes } from "./transaction_indexes.ts";
 
 /** What to open. */
 export interface LogPlace {
@@ -95,7 +96,8 @@ export function openLog(place: LogPlace): OpenedLog {
 }
 
 function openSegments(place: LogPlace): OpenedLog {
-  const { bases, snapshotOffsets } = settleLogFolder(place.pool.fs, place.folder);
+  const files = settleLogFolder(place.pool.fs, place.folder);
+  const { bases, snapshotOffsets } = files;
   const segments: Segment[] = [];
   const gaps: Gap[] = [];
   let scannedBytes = 0;
@@ -130,7 +132,8 @@ function openSegments(place: LogPlace): OpenedLog {
   }
   const isReset = startAt(place, segments);
   const log = newLog(place, segments, gaps, snapshotOffsets);
-  loadProducers(log, { recoveredOffset, hasProducers, isReset });
+  const replayed = loadProducers(log, { recoveredOffset, hasProducers, isReset });
+  if (replayed !== undefined) restoreTransactionIndexes(log, replayed, files.transactionIndexes);
   return { log, scannedBytes, tornBytes };
 }
 
@@ -178,6 +181,7 @@ function newLog(
     ),
     producers: producerStates(place.source),
     snapshots: producerSnapshots(snapshotOffsets, place.recoveryPoint, endOffset),
+    transactionIndexes: undefined,
     accepted: acceptedBatches(),
     unsynced: [],
     watchers: new Set(),
@@ -287,5 +291,8 @@ function isFullDisk(error: unknown): boolean {
 
 /** What readers will be shown must not be lost to a power cut that comes after the recovery. */
 function syncRecovered(place: LogPlace, segment: Segment): void {
-  place.pool.fs.syncDataNow(handleOf(place.pool, segment.log));
+  const { fs } = place.pool;
+  fs.syncDataNow(handleOf(place.pool, segment.log));
+  // A segment gets its first bytes when its name is on disk; that of an empty one may not be.
+  if (segment.sizeBytes === 0) fs.syncFolder(place.folder);
 }

@@ -9,7 +9,7 @@
 import { isOttlaError } from "../errors.ts";
 import { pinFile } from "../platform/file_pool.ts";
 import type { BatchView } from "../record/batch_view.ts";
-import { hasValidChecksum } from "../record/batch_view.ts";
+import { hasValidChecksum, isControlBatch } from "../record/batch_view.ts";
 import { forEachRecord } from "../record/record_reader.ts";
 import type { Segment } from "../segment/segment.ts";
 import { indexesOf, offsetForTimestamp } from "../segment/segment_load.ts";
@@ -55,6 +55,8 @@ export function logCursor(
     view: emptyView,
     filled: 0,
     at: 0,
+    verifiesData: true,
+    outcomes: undefined,
     ...options,
   };
 }
@@ -97,7 +99,8 @@ export function nextBatch(cursor: LogCursor, endOffset: number): BatchView | und
       continue;
     }
     if (batch.baseOffset >= endOffset) return undefined;
-    if (!hasValidChecksum(batch)) {
+    const isVerified = cursor.verifiesData || isControlBatch(batch);
+    if (isVerified && !hasValidChecksum(batch)) {
       passDamage(cursor, "its checksum is wrong");
       continue;
     }
@@ -212,8 +215,15 @@ function findInBatches(
   }
 }
 
-/** The next batch that is not damaged. */
-function nextReadable(cursor: LogCursor, endOffset: number): BatchView | undefined {
+/**
+ * As `nextBatch`, passing over what is damaged.
+ *
+ * @param cursor Moved behind the batch.
+ * @param endOffset Batches from there on are not given.
+ * @returns The batch, or undefined if there is none yet.
+ * @throws OttlaError `OFFSET_OUT_OF_RANGE` if retention has removed what comes next.
+ */
+export function nextReadable(cursor: LogCursor, endOffset: number): BatchView | undefined {
   for (;;) {
     try {
       return nextBatch(cursor, endOffset);

@@ -23,6 +23,7 @@ import {
   headerOf,
   noteBatch,
 } from "./producer_state.ts";
+import { noteAborted } from "./transaction_indexes.ts";
 
 /** Where the batch of a producer is stored. */
 export interface ProducedBatch {
@@ -76,7 +77,8 @@ export function appendProduced(
   }
   const done = appendBuilt(log, builder, endOffset, ack);
   forgetEnded(producers, log.highWatermark);
-  noteBatch(producers, header, log.clock.now());
+  const aborted = noteBatch(producers, header, log.clock.now());
+  if (aborted !== undefined) noteAborted(log, aborted);
   return appended(batch, done);
 }
 

@@ -24,6 +24,7 @@ import { scanBatches } from "../segment/batch_scan.ts";
 import { findGoodBatch } from "../segment/segment_damage.ts";
 import { segmentFileName } from "../segment/segment_file_name.ts";
 import { positionForOffset } from "../segment/segment_load.ts";
+import type { AbortedTransaction } from "../segment/txn_index_file.ts";
 import type { Log } from "./log.ts";
 import {
   dropSnapshots,
@@ -33,6 +34,7 @@ import {
   takeSnapshotIfUsed,
   trustedOffset,
 } from "./producer_snapshots.ts";
+import type { ProducerStates } from "./producer_state.ts";
 import { forgetEnded, replayBatch } from "./producer_state.ts";
 
 /** What the opening of a log did before its producers are looked at. */
@@ -45,18 +47,30 @@ export interface LogOpening {
   readonly isReset: boolean;
 }
 
+/** What was read of a log to know its producers. */
+export interface Replayed {
+  /** From where on. */
+  readonly startOffset: number;
+  /** What was aborted there, in the order of the markers. */
+  readonly aborted: readonly AbortedTransaction[];
+}
+
 /**
  * Sets the states of a log that was just opened. Nothing is read of a log that was cleanly closed.
  *
  * @param log The log, its states empty.
  * @param opening What its opening did.
+ * @returns What was read, if anything had to be.
  * @throws What the file system throws.
  */
-export function loadProducers(log: Log, opening: LogOpening): void {
+export function loadProducers(log: Log, opening: LogOpening): Replayed | undefined {
   const { snapshots, endOffset } = log;
   removeBehindEnd(log);
   if (opening.isReset) dropSnapshots(log, () => true);
-  if (snapshots.offsets.length === 0 && !opening.hasProducers) return;
+  const isRecovered = opening.recoveredOffset !== Infinity;
+  if (snapshots.offsets.length === 0 && !opening.hasProducers) {
+    return isRecovered ? { startOffset: opening.recoveredOffset, aborted: [] } : undefined;
+  }
   const limit = trustedOffset(log);
   const bad = new Set<number>();
   const loaded = snapshots.offsets.findLast((offset) => {
@@ -66,7 +80,8 @@ export function loadProducers(log: Log, opening: LogOpening): void {
     return false;
   });
   const firstOffset = bad.size > 0 ? log.segments[0]!.baseOffset : opening.recoveredOffset;
-  replayFrom(log, loaded ?? firstOffset);
+  const startOffset = loaded ?? firstOffset;
+  const aborted = replayFrom(log, startOffset);
   if (loaded !== endOffset) forgetAtEnd(log);
   // The only ones must stay until a recovery point behind them is recorded: if there was a crash
   // before, nothing else would tell that there are producers.
@@ -76,6 +91,7 @@ export function loadProducers(log: Log, opening: LogOpening): void {
   if (!snapshots.isDue) dropSnapshots(log, (offset) => offset > limit && offset !== endOffset);
   syncSnapshotsNow(log);
   sweepSnapshots(log);
+  return isRecovered || startOffset < endOffset ? { startOffset, aborted } : undefined;
 }
 
 /** One of these that stayed would be taken for true when the log has grown beyond it. */
@@ -97,17 +113,34 @@ function forgetAtEnd({ snapshots, endOffset }: Log): void {
   snapshots.unsynced = snapshots.unsynced.filter((offset) => offset !== endOffset);
 }
 
-function replayFrom(log: Log, offset: number): void {
-  if (offset >= log.endOffset) return;
+function replayFrom(log: Log, offset: number): AbortedTransaction[] {
+  const aborted: AbortedTransaction[] = [];
+  if (offset >= log.endOffset) return aborted;
   for (const segment of log.segments) {
-    if (segment.endOffset > offset) replaySegment(log, segment, offset);
+    if (segment.endOffset > offset) replaySegment(log, segment, offset, log.producers, aborted);
   }
   // Whatever is in the log now can be seen.
   forgetEnded(log.producers, Infinity);
+  return aborted;
 }
 
-function replaySegment(log: Log, segment: Segment, offset: number): void {
-  const { producers, pool, source } = log;
+/**
+ * Takes note of the batches of a segment, from an offset on; damage is passed over.
+ *
+ * @param log The log.
+ * @param segment One of its segments.
+ * @param offset The first offset that counts.
+ * @param states What is known of the batches before it.
+ * @param aborted Gets the transactions that were aborted there.
+ */
+export function replaySegment(
+  log: Log,
+  segment: Segment,
+  offset: number,
+  states: ProducerStates,
+  aborted: AbortedTransaction[],
+): void {
+  const { pool, source } = log;
   const end = segment.sizeBytes;
   let start = offset > segment.baseOffset ? positionForOffset(segment, log.config, offset) : 0;
   let minOffset = segment.baseOffset;
@@ -118,7 +151,9 @@ function replaySegment(log: Log, segment: Segment, offset: number): void {
       const { position, reason } = scanBatches(pool.fs, file, range, (batch) => {
         if (batch.baseOffset < minOffset || batch.lastOffset >= segment.endOffset) return false;
         minOffset = batch.lastOffset + 1;
-        if (batch.lastOffset >= offset) replayBatch(producers, batch);
+        if (batch.lastOffset < offset) return true;
+        const ended = replayBatch(states, batch);
+        if (ended !== undefined) aborted.push(ended);
         return true;
       });
       if (reason === "end") return;

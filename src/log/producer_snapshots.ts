@@ -67,9 +67,14 @@ export function producerSnapshots(
  *
  * @param log The log.
  * @param offset Of the snapshot.
+ * @param states What to load it into; the log's own unless given.
  * @returns False if what is there is no snapshot; then nothing was loaded.
  */
-export function loadSnapshot(log: Log, offset: number): boolean {
+export function loadSnapshot(
+  log: Log,
+  offset: number,
+  states: ProducerStates = log.producers,
+): boolean {
   const path = pathOf(log, offset);
   let entries: ProducerSnapshotEntry[];
   try {
@@ -86,7 +91,7 @@ export function loadSnapshot(log: Log, offset: number): boolean {
   for (const entry of entries) {
     const isOpen = entry.currentTransactionFirstOffset >= 0;
     const isExpired = now - entry.timestamp >= producerIdExpirationMs;
-    if (isOpen || !isExpired) restoreProducer(log.producers, stateOf(entry));
+    if (isOpen || !isExpired) restoreProducer(states, stateOf(entry));
   }
   return true;
 }

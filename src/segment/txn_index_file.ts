@@ -1,12 +1,13 @@
 /**
- * Reads the `.txnindex` of a segment: the aborted transactions whose markers it holds
+ * The bytes of a `.txnindex`: the aborted transactions whose markers a segment holds
  * (src/FORMAT.md, section 3.7).
  *
- *     entries of 34 bytes: version int16 = 0, producerId int64, firstOffset int64, lastOffset
- * int64,     lastStableOffset int64
+ *     entries of 34 bytes: version int16 = 0, producerId int64, firstOffset int64,
+ *     lastOffset int64, lastStableOffset int64
  */
 
 import { byteReader, readInt16, readInt64, remainingBytes } from "../bytes/byte_reader.ts";
+import { byteWriter, writeInt16, writeInt64, writtenBytes } from "../bytes/byte_writer.ts";
 import { OttlaError } from "../errors.ts";
 
 /** One aborted transaction. */
@@ -21,7 +22,8 @@ export interface AbortedTransaction {
   readonly lastStableOffset: number;
 }
 
-const entryBytes = 34;
+/** The size of an entry. */
+export const txnEntryBytes = 34;
 const formatVersion = 0;
 
 /**
@@ -34,8 +36,8 @@ const formatVersion = 0;
  */
 export function parseTxnIndex(bytes: Uint8Array, path: string): AbortedTransaction[] {
   const reader = byteReader(bytes);
-  if (bytes.length % entryBytes !== 0) {
-    throw indexFault(path, `${bytes.length} bytes are not whole entries of ${entryBytes}`);
+  if (bytes.length % txnEntryBytes !== 0) {
+    throw indexFault(path, `${bytes.length} bytes are not whole entries of ${txnEntryBytes}`);
   }
   const entries: AbortedTransaction[] = [];
   try {
@@ -57,12 +59,28 @@ export function parseTxnIndex(bytes: Uint8Array, path: string): AbortedTransacti
   return entries;
 }
 
+/**
+ * The entries as they lie in the file.
+ *
+ * @param entries Some entries.
+ * @returns Their bytes.
+ */
+export function printTxnIndex(entries: readonly AbortedTransaction[]): Uint8Array {
+  const writer = byteWriter(entries.length * txnEntryBytes);
+  for (const { version, producerId, firstOffset, lastOffset, lastStableOffset } of entries) {
+    writeInt16(writer, version);
+    writeInt64(writer, producerId);
+    writeInt64(writer, firstOffset);
+    writeInt64(writer, lastOffset);
+    writeInt64(writer, lastStableOffset);
+  }
+  return writtenBytes(writer);
+}
+
 function indexFault(path: string, found: string): OttlaError {
   return new OttlaError(
     "KAFKA_STORAGE_ERROR",
     `Cannot read the transaction index ${path}: ${found}`,
-    {
-      details: { path },
-    },
+    { details: { path } },
   );
 }

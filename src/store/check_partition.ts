@@ -2,6 +2,7 @@
 
 import { parseEpochCheckpoint } from "../log/checkpoint_file.ts";
 import { findTopicIdOfFolder, partitionMetadataName } from "../log/partition_metadata.ts";
+import { producerStates } from "../log/producer_state.ts";
 import { parseProducerSnapshot } from "../log/producer_snapshot_file.ts";
 import { nextTurn } from "../platform/clock.ts";
 import type { FileSystem } from "../platform/file_system.ts";
@@ -9,11 +10,11 @@ import { joinPath, readFile } from "../platform/files.ts";
 import { isControlBatch } from "../record/batch_view.ts";
 import { forEachRecord, valueOf } from "../record/record_reader.ts";
 import { parseSegmentFileName, tornSuffix } from "../segment/segment_file_name.ts";
-import { parseTxnIndex } from "../segment/txn_index_file.ts";
 import { addProblem, attempt, problemList, problemsOf } from "./check_report.ts";
 import type { CheckSeverity, PartitionCheck, ProblemList } from "./check_report.ts";
 import { checkSegment } from "./check_segment.ts";
 import type { PartitionProgress, PartitionRules } from "./check_segment.ts";
+import { checkTransactionIndex } from "./check_transactions.ts";
 import { listSegments, scanFile } from "./folder_view.ts";
 import type { SegmentFile } from "./folder_view.ts";
 import { decodeMetadataRecord } from "./metadata_records.ts";
@@ -56,6 +57,8 @@ export async function checkPartition(
     records: 0,
     endOffset: undefined,
     leaderEpoch: -1,
+    producers: producerStates(place),
+    aborted: [],
   };
   for (const [index, segment] of segments.entries()) {
     const path = joinPath(name, segment.path.slice(folder.length + 1));
@@ -71,6 +74,15 @@ export async function checkPartition(
   const endOffset = progress.endOffset ?? startOffset;
   checkTopicId(fs, folder, name, place, progress.batches > 0, list);
   checkSideFiles(fs, folder, name, segments, endOffset, list);
+  for (const [index, segment] of segments.entries()) {
+    const scanned = {
+      segment,
+      endOffset: segments[index + 1]?.baseOffset ?? endOffset,
+      logBaseOffset: segments[0]!.baseOffset,
+      shownLogPath: joinPath(name, segment.path.slice(folder.length + 1)),
+    };
+    checkTransactionIndex(fs, scanned, place, progress.aborted, list);
+  }
   return {
     topic: place.topic,
     partition: place.partition,
@@ -133,9 +145,6 @@ function checkSideFiles(
     } else if (parsed !== undefined && parsed.kind !== "log") {
       const at = segments.findIndex(({ baseOffset }) => baseOffset === parsed.baseOffset);
       if (at < 0) note("warning", "The index has no log; the next opening removes it");
-      else if (parsed.kind === "txnindex") {
-        checkTxnIndex(path, read, segments[at]!, segments[at + 1]?.baseOffset ?? endOffset, list);
-      }
     } else if (entry.name === epochCheckpointName) {
       checkEpochs(path, read, endOffset, list);
     } else if (entry.name === quorumStateName) {
@@ -195,26 +204,6 @@ function checkSnapshot(
   if (offset <= endOffset) return;
   const message = `It is of offset ${offset}, the log ends at ${endOffset}`;
   addProblem(list, { severity: "warning", path, message });
-}
-
-function checkTxnIndex(
-  path: string,
-  read: () => Uint8Array,
-  segment: SegmentFile,
-  endOffset: number,
-  list: ProblemList,
-): void {
-  let before = segment.baseOffset - 1;
-  for (const entry of attempt(list, "warning", path, () => parseTxnIndex(read(), path)) ?? []) {
-    const { firstOffset, lastOffset } = entry;
-    if (lastOffset <= before || lastOffset >= endOffset || firstOffset > lastOffset) {
-      const message =
-        `The transaction of offsets ${firstOffset} to ${lastOffset} is not in its order, ` +
-        `or not of this segment`;
-      addProblem(list, { severity: "warning", path, message });
-    }
-    before = lastOffset;
-  }
 }
 
 function checkEpochs(

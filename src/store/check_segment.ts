@@ -6,6 +6,8 @@
 
 import { isOttlaError } from "../errors.ts";
 import { segmentBytesMax } from "../limits.ts";
+import type { ProducerStates } from "../log/producer_state.ts";
+import { replayBatch } from "../log/producer_state.ts";
 import type { FileHandle, FileSystem } from "../platform/file_system.ts";
 import { attribute } from "../record/batch_layout.ts";
 import type { BatchView } from "../record/batch_view.ts";
@@ -20,6 +22,7 @@ import {
 import { forEachRecord, valueOf } from "../record/record_reader.ts";
 import { findNextBatch, scanBatches } from "../segment/batch_scan.ts";
 import type { ScanEnd } from "../segment/batch_scan.ts";
+import type { AbortedTransaction } from "../segment/txn_index_file.ts";
 import { checkIndexesAt, finishIndexes, indexCheck } from "./check_indexes.ts";
 import type { CheckProblem, CheckSeverity, ProblemList } from "./check_report.ts";
 import { addProblem } from "./check_report.ts";
@@ -46,6 +49,9 @@ export interface PartitionProgress {
   /** Undefined before the first batch. */
   endOffset: number | undefined;
   leaderEpoch: number;
+  readonly producers: ProducerStates;
+  /** The transactions that were aborted, in the order of their markers. */
+  readonly aborted: AbortedTransaction[];
 }
 
 /** One segment that is being checked. */
@@ -148,6 +154,8 @@ function checkBatch(check: SegmentCheck, batch: BatchView, position: number): vo
   checkRecords(check, batch, position);
   progress.batches++;
   progress.endOffset = Math.max(progress.endOffset ?? 0, lastOffset + 1);
+  const aborted = replayBatch(progress.producers, batch);
+  if (aborted !== undefined) progress.aborted.push(aborted);
 }
 
 function checkHeader(check: SegmentCheck, batch: BatchView, position: number): void {

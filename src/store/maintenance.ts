@@ -90,13 +90,20 @@ export function stopMaintenance(internals: StoreInternals): void {
  * @param internals The inside of a store.
  */
 export function writeCheckpoints(internals: StoreInternals): void {
+  const errors: unknown[] = [];
   for (const { log } of allPartitions(internals)) {
     const isUsable = log !== undefined && !log.isClosed && log.commit.failure === undefined;
     if (!isUsable) continue;
-    saveActiveIndexes(log);
+    try {
+      saveActiveIndexes(log);
+    } catch (error) {
+      // Where an index ends too early a recovery reads more of that log, and not of the others.
+      errors.push(error);
+    }
     takeSnapshotIfUsed(log);
   }
   writeRecoveryPoints(internals);
+  if (errors.length > 0) throw errors[0];
 }
 
 function expireProducersOf({ clock, topics }: StoreInternals): void {
@@ -123,8 +130,10 @@ function enforceRetentionOf(internals: StoreInternals): RetentionReport {
       }
     }
   }
-  if (removedSegments > 0) writeStartOffsets(internals);
-  for (const { log } of allPartitions(internals)) if (log !== undefined) sweepRetired(log);
+  const logs = [...allPartitions(internals)].flatMap(({ log }) => log ?? []);
+  // Also where an earlier round could not record the start of what it took out.
+  if (logs.some(({ doomed }) => doomed.length > 0)) writeStartOffsets(internals);
+  for (const log of logs) sweepRetired(log);
   if (errors.length > 0) throw errors[0];
   return { removedSegments, removedBytes };
 }

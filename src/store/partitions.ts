@@ -10,8 +10,13 @@ import { readOffsetCheckpoint, writeOffsetCheckpoint } from "../log/checkpoint_f
 import type { Log } from "../log/log.ts";
 import type { OpenedLog } from "../log/log_open.ts";
 import { openLog } from "../log/log_open.ts";
-import { findTopicIdOfFolder, recordTopicIdOfFolder } from "../log/partition_metadata.ts";
+import {
+  findTopicIdOfFolder,
+  partitionMetadataName,
+  recordTopicIdOfFolder,
+} from "../log/partition_metadata.ts";
 import { noteRecoveryPoint } from "../log/producer_snapshots.ts";
+import { trySyncTransactionIndexes } from "../log/transaction_indexes.ts";
 import type { FileSystem } from "../platform/file_system.ts";
 import { hasErrorCode } from "../platform/file_system.ts";
 import { joinPath } from "../platform/files.ts";
@@ -70,12 +75,20 @@ export function writeRecoveryPoints(store: StoreInternals): void {
   const add = (topic: string, partition: number, offset: number): void => {
     if (offset > 0) entries.push({ topic, partition, offset });
   };
-  for (const state of allPartitions(store)) {
-    add(state.topic, state.partition, state.log?.commit.syncedOffset ?? state.recoveryPoint);
+  const moved: Log[] = [];
+  for (const { topic, partition, log, recoveryPoint } of allPartitions(store)) {
+    if (log === undefined) {
+      add(topic, partition, recoveryPoint);
+    } else if (trySyncTransactionIndexes(log)) {
+      moved.push(log);
+      add(topic, partition, log.commit.syncedOffset);
+    } else {
+      add(topic, partition, log.snapshots.recoveryPoint);
+    }
   }
   add(metadataTopic, 0, store.metadata.log.commit.syncedOffset);
   writeOffsetCheckpoint(store.fs, joinPath(store.folder, recoveryPointName), entries);
-  for (const { log } of allPartitions(store)) if (log !== undefined) noteRecoveryPoint(log);
+  for (const log of moved) noteRecoveryPoint(log);
 }
 
 /**
@@ -141,10 +154,10 @@ export function openPartition(
 ): OpenedLog {
   const { fs } = store;
   const folder = folderOfPartition(store, state);
-  const isNew = fs.stat(folder) === undefined;
   fs.makeFolder(folder);
+  // It is made in a folder that is on disk: one without it, as a failure leaves it, may not be.
+  if (fs.stat(joinPath(folder, partitionMetadataName)) === undefined) fs.syncFolder(store.folder);
   recordTopicIdOfFolder(fs, folder, topic.topicId);
-  if (isNew) fs.syncFolder(store.folder);
   const opened = openLog({
     pool: store.pool,
     clock: store.clock,

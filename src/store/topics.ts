@@ -134,8 +134,12 @@ export async function createTopicIn(
     if (!internals.topics.has(name)) {
       const topic = topicState(image, getTopic(image, name), nodeId, topicOverrides);
       internals.topics.set(name, topic);
-      setFoldersAside(internals, topic, 0);
-      notifyTopicWatchers(internals);
+      // It is there, whatever its folders are like.
+      try {
+        setFoldersAside(internals, topic, 0);
+      } finally {
+        notifyTopicWatchers(internals);
+      }
     }
     const topic = getTopicState(internals, name);
     const isGivenAgain = typeof partitioner === "function" &&
@@ -171,9 +175,13 @@ export async function deleteTopic(store: Store, name: string): Promise<void> {
   await changeMetadata(internals.metadata, change, () => {
     const topic = getTopicState(internals, name);
     internals.topics.delete(name);
-    removeTopicFolders(internals, topic);
-    if (internals.partitioners.delete(topic.topicId)) savePartitioners(internals);
-    notifyTopicWatchers(internals);
+    // It is gone, whatever is left of its folders.
+    try {
+      removeTopicFolders(internals, topic);
+      if (internals.partitioners.delete(topic.topicId)) savePartitioners(internals);
+    } finally {
+      notifyTopicWatchers(internals);
+    }
   });
 }
 
@@ -307,9 +315,12 @@ export async function createPartitions(
     const topic = getTopicState(internals, name);
     const from = topic.partitions.length;
     topic.partitions.push(...newPartitions(getTopic(image, name), from));
-    setFoldersAside(internals, topic, from);
-    wakeReaders(topic);
-    notifyTopicWatchers(internals);
+    try {
+      setFoldersAside(internals, topic, from);
+    } finally {
+      wakeReaders(topic);
+      notifyTopicWatchers(internals);
+    }
     description = describe(internals, topic);
   });
   return description!;

@@ -140,6 +140,26 @@ test("one partition that cannot be cut does not keep the others from it", async 
   }, { fileSystem: disk.fs, clock });
 });
 
+test("files go when the new start is on disk, also after a round that could not record it", async () => {
+  const disk = faultyDisk();
+  const clock = manualClock(start);
+  const options = { fileSystem: disk.fs, clock };
+  const store = await openTestStore(disk.fs, options);
+  await createTopic(store, "orders", { retentionMs: 1 });
+  await append(store, "orders", { value: "v" });
+  clock.nowMs += hour;
+  const path = "log-start-offset-checkpoint";
+  failNext(disk, { operation: "write", code: "ENOSPC", path, times: 1 });
+  await assert.rejects(enforceRetention(store), (error) => isOttlaError(error, "DISK_FULL"));
+  const files = (): number => describeTopic(store, "orders").partitions[0]!.segmentCount +
+    disk.inner.list("/store/orders-0").filter(({ name }) => /^0{20}.log$/.test(name)).length;
+  assert.equal(files(), 2);
+  await enforceRetention(store);
+  assert.equal(files(), 1);
+  assert.match(textOfFile(disk.fs, path)!, /^orders 0 1$/m);
+  await closeStore(store);
+});
+
 test("a range keeps its files from retention, and gives them back", async () => {
   const disk = faultyDisk();
   const clock = manualClock(start);
@@ -199,6 +219,21 @@ test("a disk that takes no checkpoint is tried again, and nobody falls over it",
     passTime(clock, 60_000);
     assert.match(textOfFile(disk.fs, "recovery-point-offset-checkpoint")!, /^orders 0 1$/m);
     await append(store, "orders", { value: "v1" });
+  }, { fileSystem: disk.fs, clock });
+});
+
+test("a log whose indexes cannot be saved does not keep recovery points from the others", async () => {
+  const disk = faultyDisk();
+  const clock = manualClock(start);
+  await withStore(async (store) => {
+    for (const topic of ["a", "b"]) {
+      await createTopic(store, topic);
+      await append(store, topic, { value: "v" });
+    }
+    failNext(disk, { operation: "open", code: "EMFILE", path: "/a-0/", times: 9 });
+    passTime(clock, 60_000);
+    assert.match(textOfFile(disk.fs, "recovery-point-offset-checkpoint")!, /^b 0 1$/m);
+    disk.faults.length = 0;
   }, { fileSystem: disk.fs, clock });
 });
 

@@ -106,6 +106,7 @@ export function faultyDisk(inner: FileSystem = memoryFileSystem()): FaultyDisk {
         const file = disk.files.get(source);
         disk.files.delete(source);
         if (file !== undefined) disk.files.set(target, file);
+        else moveFolder(disk, source, target);
       },
       remove(path) {
         beforeCall(disk, "remove", path);
@@ -204,6 +205,18 @@ export function crashDisk(
     }
   }
   return next;
+}
+
+/** Else the files of a folder that is made anew would be taken for those of the old one. */
+function moveFolder(disk: FaultyDisk, source: string, target: string): void {
+  for (const [path, file] of [...disk.files]) {
+    if (folderOf(path) !== source) continue;
+    disk.files.delete(path);
+    disk.files.set(joinPath(target, path.slice(source.length + 1)), file);
+  }
+  const names = disk.durableNames.get(source);
+  disk.durableNames.delete(source);
+  if (names !== undefined) disk.durableNames.set(target, names);
 }
 
 function noCounts(): Record<FaultyOperation, number> {
