@@ -57,6 +57,11 @@ export interface LogPlace {
   readonly recoveryPoint: number;
   /** The first offset that can be read, as it was last recorded. */
   readonly startOffset: number;
+  /**
+   * Whether a broker that was killed had it open last. Such a log may have producers and no snapshot
+   * that says so, so its recovered segments are read from their beginning, as Kafka does.
+   */
+  readonly wasBrokers?: boolean | undefined;
 }
 
 /** A log and what its recovery had to do. */
@@ -111,7 +116,9 @@ function openSegments(place: LogPlace): OpenedLog {
       segments.push(openSealedSegment(place, baseOffset, nextBase, now));
       continue;
     }
-    const trustedOffset = place.recoveryPoint;
+    const trustedOffset = place.wasBrokers
+      ? Math.min(place.recoveryPoint, baseOffset)
+      : place.recoveryPoint;
     const { segment, result } = openLastSegment(
       place,
       baseOffset,
@@ -123,7 +130,7 @@ function openSegments(place: LogPlace): OpenedLog {
     gaps.push(...result.gaps);
     if (nextBase !== undefined) closeRecovered(segment, result, nextBase, place.config, gaps);
     else if (result.reason !== "end") tornBytes = cutTornTail(place, segment);
-    if (trustedOffset !== Infinity) {
+    if (place.recoveryPoint !== Infinity) {
       scannedBytes += result.scannedBytes;
       recoveredOffset = Math.min(recoveredOffset, baseOffset);
       hasProducers ||= result.hasProducers;

@@ -15,11 +15,12 @@ import { readBootstrapRecords, readMetadata } from "./metadata_reader.ts";
 import type { MetadataRecord } from "./metadata_records.ts";
 import type { Partitioner } from "./partitioner.ts";
 import { partitionerNames } from "./partitioner.ts";
-import type { Checkpoints } from "./partitions.ts";
+import type { FolderPast } from "./partitions.ts";
 import { readCheckpoints } from "./partitions.ts";
 import {
   bootstrapName,
   checkSubFolders,
+  isMetaFileShown,
   readCleanShutdown,
   readMetaFile,
   readPartitioners,
@@ -35,18 +36,15 @@ export interface FolderIdentity {
 }
 
 /** What the files of a folder say. */
-export interface FolderState {
+export interface FolderState extends FolderPast {
   /** `meta.properties` as it is; undefined in a folder that is to become a store. */
   readonly metaFile: Uint8Array | undefined;
   /** Undefined where there is no `meta.properties`. */
   readonly identity: FolderIdentity | undefined;
   readonly partitioners: Map<string, Partitioner | "custom">;
-  readonly checkpoints: Checkpoints;
   readonly metadata: FolderMetadata;
   /** What the metadata log has to begin with, if it does not yet. */
   readonly firstRecords: readonly MetadataRecord[];
-  /** Whether the folder was closed properly and nobody has been there since. */
-  readonly isClean: boolean;
 }
 
 /**
@@ -75,6 +73,7 @@ export function readFolderState(fs: FileSystem, folder: string): FolderState {
   const metadata = readMetadata(fs, joinPath(folder, name), syncedOffset);
   const isOurs = ours !== undefined && ours.metadataEndOffset === metadata.endOffset &&
     ours.metadataBytes === metadata.logBytes;
+  const isClean = isOurs || (ours === undefined && isKafkaClean);
   return {
     metaFile,
     identity,
@@ -82,7 +81,8 @@ export function readFolderState(fs: FileSystem, folder: string): FolderState {
     checkpoints,
     metadata,
     firstRecords: firstRecordsOf(fs, folder, metadata),
-    isClean: isOurs || (ours === undefined && isKafkaClean),
+    isClean,
+    wasBrokers: !isClean && isMetaFileShown(fs, folder),
   };
 }
 

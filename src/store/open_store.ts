@@ -275,9 +275,9 @@ function prepareFolder(fs: FileSystem, folder: string, create: boolean): void {
     if (kind === "empty" && !create) throw notAStore(folder, "it is empty");
     if (kind !== "store" || hasLock(fs, folder)) return;
     checkNoBroker(fs, folder);
-    const { identity, metadata, checkpoints } = readFolderState(fs, folder);
+    const state = readFolderState(fs, folder);
     // Finds out what is wrong with configurations.
-    topicStates(metadata.image, identity?.nodeId ?? defaultNodeId, checkpoints, false, {});
+    topicStates(state.metadata.image, state.identity?.nodeId ?? defaultNodeId, state, {});
   } catch (error) {
     if (hasErrorCode(error, "ENOTDIR")) throw notAStore(folder, "it is a file");
     if (!hasErrorCode(error, "ENOENT")) throw error;
@@ -310,13 +310,13 @@ async function openLocked(
 ): Promise<StoreInternals> {
   const { clock, randomBytes } = options;
   const state = readFolderState(fs, folder);
-  const { checkpoints, firstRecords, isClean, metaFile, partitioners } = state;
+  const { firstRecords, isClean, metaFile, partitioners } = state;
   const { image } = state.metadata;
   const { clusterId, nodeId, directoryId: ownDirectoryId } = state.identity ??
     { clusterId: randomUuid(randomBytes), nodeId: defaultNodeId, directoryId: undefined };
   const directoryId = ownDirectoryId ?? randomUuid(randomBytes);
   const overrides = options.topicOverrides ?? {};
-  const topics = topicStates(image, nodeId, checkpoints, isClean, overrides);
+  const topics = topicStates(image, nodeId, state, overrides);
 
   // From here on the folder is changed.
   hideMetaFile(

@@ -167,9 +167,19 @@ export function openPartition(
     leaderEpoch: Math.max(0, state.leaderEpoch),
     recoveryPoint: state.isClean ? Infinity : state.recoveryPoint,
     startOffset: state.startOffset,
+    wasBrokers: state.wasBrokers,
   });
   state.log = opened.log;
   return opened;
+}
+
+/** How a folder was left. */
+export interface FolderPast {
+  readonly checkpoints: Checkpoints;
+  /** Whether it was closed properly and nobody has been there since: all of every log is on disk. */
+  readonly isClean: boolean;
+  /** Whether it is a broker that was there last, and did not close it properly. */
+  readonly wasBrokers: boolean;
 }
 
 /**
@@ -177,16 +187,14 @@ export function openPartition(
  *
  * @param image The metadata.
  * @param nodeId The id that the folder belongs to.
- * @param checkpoints What is recorded of partitions.
- * @param isClean Whether the store was closed properly, so that all of every log is on disk.
+ * @param past How the folder was left.
  * @param overrides Settings that are not recorded.
  * @returns The topics by name.
  */
 export function topicStates(
   image: MetadataImage,
   nodeId: number,
-  checkpoints: Checkpoints,
-  isClean: boolean,
+  { checkpoints, isClean, wasBrokers }: FolderPast,
   overrides: Partial<TopicConfig>,
 ): Map<string, TopicState> {
   const topics = new Map<string, TopicState>();
@@ -196,6 +204,7 @@ export function topicStates(
       const name = partitionFolderName(partition.topic, partition.partition);
       partition.recoveryPoint = checkpoints.recoveryPoints.get(name) ?? 0;
       partition.isClean = isClean;
+      partition.wasBrokers = wasBrokers;
       partition.startOffset = checkpoints.startOffsets.get(name) ?? 0;
     }
     topics.set(topic.name, state);
@@ -237,6 +246,7 @@ export function newPartitions(topic: TopicImage, from: number): PartitionState[]
       log: undefined,
       recoveryPoint: 0,
       isClean: true,
+      wasBrokers: false,
       startOffset: 0,
       leaderEpoch: topic.partitions.get(partition)?.leaderEpoch ?? 0,
     });

@@ -135,6 +135,8 @@ export interface PartitionState {
    * since.
    */
   isClean: boolean;
+  /** Whether a broker that was killed had it open last. */
+  wasBrokers: boolean;
   /** The first offset that can be read, as it was last recorded. */
   startOffset: number;
   leaderEpoch: number;

@@ -151,7 +151,8 @@ test("files go when the new start is on disk, also after a round that could not 
   const path = "log-start-offset-checkpoint";
   failNext(disk, { operation: "write", code: "ENOSPC", path, times: 1 });
   await assert.rejects(enforceRetention(store), (error) => isOttlaError(error, "DISK_FULL"));
-  const files = (): number => describeTopic(store, "orders").partitions[0]!.segmentCount +
+  const files = (): number =>
+    describeTopic(store, "orders").partitions[0]!.segmentCount +
     disk.inner.list("/store/orders-0").filter(({ name }) => /^0{20}.log$/.test(name)).length;
   assert.equal(files(), 2);
   await enforceRetention(store);

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { appendBatch } from "../../src/client/append.ts";
 import type { Log } from "../../src/log/log.ts";
 import { lastStableOffset } from "../../src/log/producer_append.ts";
 import { producerIdExpirationMs } from "../../src/log/producer_state.ts";
@@ -19,6 +20,8 @@ import { filesOf, manualClock, ringTimers } from "../support/log_fixture.ts";
 import { endTransaction, produce, producedTime } from "../support/produced.ts";
 import { crashStore, openTestStore, storeFolder, withFolder } from "../support/store_fixture.ts";
 
+/** Several of these have an index between them and the beginning. */
+const big = "x".repeat(1000);
 const folder = `${storeFolder}/orders-0`;
 
 function logIn(store: Store): Log {
@@ -130,5 +133,32 @@ test("producers outlive their records, and end with their topic", async () => {
   assert.equal(fs.stat(folder), undefined);
   await createTopic(reopened, "orders");
   assert.equal(produce(logIn(reopened), 5).baseOffset, 0);
+  await closeStore(reopened);
+});
+
+test("a broker that was killed may have left producers and no sign of them", async () => {
+  const disk = faultyDisk();
+  const clock = manualClock(producedTime);
+  const store = await openTestStore(disk.fs, { clock });
+  await createTopic(store, "orders");
+  const log = logIn(store);
+  const many = Array.from({ length: 50 }, () => ({ value: big }));
+  for (let sequence = 0; sequence < 20; sequence++) produce(log, sequence);
+  await appendBatch(store, "orders", many);
+  await appendBatch(store, "orders", many);
+  const { endOffset } = log;
+  await closeStore(store);
+  // With flush.messages a broker records recovery points beyond its last snapshot, and the first
+  // snapshot it takes is that of its first roll. Its indexes are written as it goes.
+  const { inner } = disk;
+  inner.remove(`${storeFolder}/ottla.cleanshutdown`);
+  for (const name of filesOf(inner, folder)) {
+    if (name.endsWith(".snapshot")) inner.remove(`${folder}/${name}`);
+  }
+  const reopened = await openTestStore(disk.fs, { clock });
+  const recovered = logIn(reopened);
+  assert.equal(recovered.endOffset, endOffset);
+  assert.equal(produce(recovered, 19).isDuplicate, true);
+  assert.equal(produce(recovered, 20).baseOffset, endOffset);
   await closeStore(reopened);
 });
