@@ -6,10 +6,10 @@
  * 64-bit integers are safe integers here, ids of topics are their text of 22 characters.
  */
 
-import type { ByteReader } from "../bytes/byte_reader.ts";
-import { byteReader, readInt16, remainingBytes } from "../bytes/byte_reader.ts";
+import { readInt16 } from "../bytes/byte_reader.ts";
 import { byteWriter, writeInt16, writtenBytes } from "../bytes/byte_writer.ts";
 import { OttlaError } from "../errors.ts";
+import { decodeWhole } from "../store/decode_whole.ts";
 import type { Message, MessageCodec, MessageOf } from "../store/metadata_record_codec.ts";
 import { messageCodec, readMessage, writeMessage } from "../store/metadata_record_codec.ts";
 import type { GroupRecordSchema } from "./group_record_schemas.ts";
@@ -111,7 +111,7 @@ export function encodeGroupKey(key: GroupKey): Uint8Array {
  * @throws OttlaError `CORRUPT_MESSAGE` if its bytes are too few, too many, or contradict themselves.
  */
 export function decodeGroupKey(bytes: Uint8Array): GroupKey | undefined {
-  return decode("the key of a group's record", bytes, (reader) => {
+  return decodeWhole("the key of a group's record", bytes, (reader) => {
     const codec = codecsByNumber.get(readInt16(reader));
     if (codec === undefined) {
       reader.position = reader.end;
@@ -129,7 +129,7 @@ export function decodeGroupKey(bytes: Uint8Array): GroupKey | undefined {
  * @throws OttlaError `CORRUPT_MESSAGE` as `decodeGroupKey`.
  */
 export function findForeignGroupId(bytes: Uint8Array): string | undefined {
-  return decode("the key of a group's record", bytes, (reader) => {
+  return decodeWhole("the key of a group's record", bytes, (reader) => {
     if (foreignGroupNumbers.includes(readInt16(reader))) {
       return readMessage(reader, groupKeyCodec, keyVersion)["group"] as string;
     }
@@ -152,7 +152,7 @@ export function decodeGroupValue<Type extends GroupRecordType>(
   bytes: Uint8Array,
 ): GroupValueOf<Type> {
   const codec = codecs.get(type)!;
-  return decode(`the value of ${type}`, bytes, (reader) => {
+  return decodeWhole(`the value of ${type}`, bytes, (reader) => {
     const version = readInt16(reader);
     if (version < 0 || version > codec.versionMax) {
       throw new OttlaError(
@@ -191,23 +191,4 @@ function recordCodec(type: GroupRecordType, schema: GroupRecordSchema): RecordCo
     value: messageCodec(schema.value, flexibleSince),
     versionMax,
   };
-}
-
-/** Runs a decoder over all of the bytes; what it finds wrong becomes CORRUPT_MESSAGE. */
-function decode<Result>(
-  what: string,
-  bytes: Uint8Array,
-  read: (reader: ByteReader) => Result,
-): Result {
-  try {
-    const reader = byteReader(bytes);
-    const result = read(reader);
-    const left = remainingBytes(reader);
-    if (left > 0) throw new RangeError(`${left} bytes are left over`);
-    return result;
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    const message = `Cannot read ${what} of ${bytes.length} bytes: ${error.message}`;
-    throw new OttlaError("CORRUPT_MESSAGE", message, { cause: error });
-  }
 }

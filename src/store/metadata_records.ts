@@ -8,10 +8,10 @@
  * newer Kafka wrote is refused: to pass over it would be to forget something that the folder says.
  */
 
-import { byteReader, readInt16, readUnsignedVarint, remainingBytes } from "../bytes/byte_reader.ts";
-import type { ByteReader } from "../bytes/byte_reader.ts";
+import { readInt16, readUnsignedVarint } from "../bytes/byte_reader.ts";
 import { byteWriter, writeInt16, writeUnsignedVarint, writtenBytes } from "../bytes/byte_writer.ts";
 import { OttlaError } from "../errors.ts";
+import { decodeWhole } from "./decode_whole.ts";
 import type { Fields, Message, MessageCodec, MessageOf } from "./metadata_record_codec.ts";
 import { messageCodec, readMessage, writeMessage } from "./metadata_record_codec.ts";
 import type { MessageSchema } from "./metadata_record_schemas.ts";
@@ -88,7 +88,7 @@ export function encodeMetadataRecord(record: MetadataRecord): Uint8Array {
  *   its bytes are too few, too many, or contradict themselves.
  */
 export function decodeMetadataRecord(value: Uint8Array): MetadataRecord {
-  return decode("metadata record", value, (reader) => {
+  return decodeWhole("metadata record", value, (reader) => {
     const frame = readUnsignedVarint(reader);
     if (frame !== frameVersion) {
       throw newerKafka("metadata record", `frame version ${frame}`, { frameVersion: frame });
@@ -144,7 +144,7 @@ export function encodeControlRecord(record: ControlRecord): Uint8Array {
  *   its bytes are too few, too many, or contradict themselves.
  */
 export function decodeControlRecord(key: Uint8Array, value: Uint8Array): ControlRecord {
-  const { keyVersion, controlType } = decode("control record key", key, (reader) => {
+  const { keyVersion, controlType } = decodeWhole("control record key", key, (reader) => {
     return { keyVersion: readInt16(reader), controlType: readInt16(reader) };
   });
   const codec = controlCodecs.byKey.get(controlType);
@@ -152,7 +152,7 @@ export function decodeControlRecord(key: Uint8Array, value: Uint8Array): Control
     const found = `type ${controlType}, key version ${keyVersion}`;
     throw newerKafka("control record", found, { controlType, version: keyVersion });
   }
-  return decode(codec.type, value, (reader) => {
+  return decodeWhole(codec.type, value, (reader) => {
     const version = readInt16(reader);
     if (version < 0 || version > codec.versionMax) {
       throw newerKafka(codec.type, `version ${version}`, { controlType, version });
@@ -189,25 +189,6 @@ function codecOf<Type extends string>(
     throw new RangeError(`Cannot encode ${record.type} version ${record.version}: not known`);
   }
   return codec;
-}
-
-/** Runs a decoder over all of the bytes; what it finds wrong becomes CORRUPT_MESSAGE. */
-function decode<Result>(
-  what: string,
-  bytes: Uint8Array,
-  read: (reader: ByteReader) => Result,
-): Result {
-  try {
-    const reader = byteReader(bytes);
-    const result = read(reader);
-    const leftBytes = remainingBytes(reader);
-    if (leftBytes > 0) throw new RangeError(`${leftBytes} bytes are left over`);
-    return result;
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    const message = `Cannot read ${what} of ${bytes.length} bytes: ${error.message}`;
-    throw new OttlaError("CORRUPT_MESSAGE", message, { cause: error });
-  }
 }
 
 function newerKafka(
