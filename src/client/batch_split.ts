@@ -1,6 +1,6 @@
 /**
- * Splits a batch that turned out larger than its topic takes: its records do not compress, or the
- * topic's limit was lowered while they waited.
+ * Splits a batch that its topic does not take as it is: it turned out too large since its records
+ * do not compress, or the topic was altered while they waited, to smaller batches or compaction.
  */
 
 import { strict as assert } from "node:assert";
@@ -33,8 +33,9 @@ export function splitBatch(producer: ProducerInternals, batch: ProducerBatch): P
       parts.push(part);
     }
     const timestamp = timestamps[index]!;
-    appendRecord(part.builder!, timestamp, keyOf(record), valueOf(record), headersOf(record));
-    noteRecord(producer, part, timestamp, settles[index]!);
+    const key = keyOf(record);
+    appendRecord(part.builder!, timestamp, key, valueOf(record), headersOf(record));
+    noteRecord(producer, part, key !== null, timestamp, settles[index]!);
     index++;
   });
   for (const { settles } of parts) assert(settles.length > 0, "no part is empty");

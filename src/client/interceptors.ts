@@ -22,13 +22,14 @@ export interface ProducerInterceptor {
    *
    * @param record The record, as the interceptor before gave it.
    * @param topic The topic's name.
-   * @returns The record to send in its place; nothing to leave it as it is.
+   * @returns The record to send in its place; nothing to leave it as it is. Anything else, such as
+   * a promise, makes the send fail.
    */
   readonly onSend?:
     | ((record: InterceptedRecord, topic: string) => InterceptedRecord | void)
     | undefined;
   /**
-   * Called when a record is stored or will not be.
+   * Called when a record is stored or will not be. Nobody waits for it if it is asynchronous.
    *
    * @param metadata Where it is, or undefined if the send failed.
    * @param error Why it failed, or undefined.
@@ -50,6 +51,7 @@ export type InterceptorErrorListener = (error: unknown, interceptor: ProducerInt
  * @param record The record.
  * @param topic The topic's name.
  * @returns The record to send.
+ * @throws TypeError if one gives something else than a record.
  */
 export function interceptRecord(
   interceptors: readonly ProducerInterceptor[],
@@ -59,13 +61,35 @@ export function interceptRecord(
 ): InterceptedRecord {
   let current = record;
   for (const interceptor of interceptors) {
+    let given: unknown;
     try {
-      current = interceptor.onSend?.(current, topic) ?? current;
+      given = interceptor.onSend?.(current, topic);
     } catch (error) {
       report(onError, error, interceptor);
     }
+    // At once: the next one may make a record of anything.
+    if (given !== undefined && given !== null) current = checkGiven(given, interceptor);
   }
   return current;
+}
+
+function checkGiven(given: unknown, interceptor: ProducerInterceptor): InterceptedRecord {
+  if (typeof given === "object" && !isPromise(given)) return given as InterceptedRecord;
+  let found = String(given);
+  if (isPromise(given)) {
+    found = "a promise";
+    // The send says what is wrong, whatever becomes of the promise.
+    given.then(undefined, () => {});
+  }
+  const giver = interceptor.name ?? "an interceptor";
+  throw new TypeError(
+    `record must be an object with a key and a value, got ${found} from ${giver}`,
+  );
+}
+
+function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === "object" && value !== null && "then" in value &&
+    typeof value.then === "function";
 }
 
 /**
@@ -86,7 +110,10 @@ export async function interceptOutcome(
   const tell = (metadata: RecordMetadata | undefined, error: unknown): void => {
     for (const interceptor of interceptors) {
       try {
-        interceptor.onAcknowledgement?.(metadata, error, record);
+        const told: unknown = interceptor.onAcknowledgement?.(metadata, error, record);
+        if (isPromise(told)) {
+          told.then(undefined, (thrown: unknown) => report(onError, thrown, interceptor));
+        }
       } catch (thrown) {
         report(onError, thrown, interceptor);
       }

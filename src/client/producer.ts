@@ -175,6 +175,7 @@ function producerState(store: StoreInternals, settings: ProducerSettings): Produ
     deliveryTimer: undefined,
     blockTimer: undefined,
     closeTimer: undefined,
+    closeDeadlineMs: 0,
     isLastTry: false,
     state: "open",
     closing: undefined,
@@ -201,9 +202,11 @@ function sendIntercepted(
 ): Promise<RecordMetadata> {
   const { interceptors, onInterceptorError: onError } = producer.settings;
   checkObject("record", record);
-  const intercepted = interceptRecord(interceptors, onError, record, nameOfTopic(topic));
+  const name = nameOfTopic(topic);
+  let intercepted = record;
   let sent: Promise<RecordMetadata>;
   try {
+    intercepted = interceptRecord(interceptors, onError, record, name);
     sent = takeRecord(producer, topic, intercepted as AppendRecord, ack, signal);
   } catch (error) {
     sent = Promise.reject(error);

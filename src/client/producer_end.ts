@@ -114,7 +114,12 @@ function tryOnceMore(producer: ProducerInternals): void {
 function abandonAfter(producer: ProducerInternals, timeoutMs: number): void {
   if (producer.state === "closed") return;
   const { clock } = producer.store;
-  producer.closeTimer ??= clock.startTimer(() => {
+  const deadlineMs = clock.now() + timeoutMs;
+  // Of several who close it, who waits for the shortest time decides.
+  if (producer.closeTimer !== undefined && producer.closeDeadlineMs <= deadlineMs) return;
+  if (producer.closeTimer !== undefined) clock.stopTimer(producer.closeTimer);
+  producer.closeDeadlineMs = deadlineMs;
+  producer.closeTimer = clock.startTimer(() => {
     producer.closeTimer = undefined;
     abandonProducer(producer);
   }, timeoutMs);

@@ -15,6 +15,8 @@ import type { PartitionQueue, ProducerIdentity, ProducerInternals } from "./prod
 /** Kafka's: the largest number is kept for fencing. */
 const producerEpochMax = 32_766;
 const backoffFactor = 2;
+/** More than any limit needs: without one, a delay of 0 would become no number in the end. */
+const doublingsMax = 31;
 /** How far a delay may be off by chance, so that producers that failed together part. */
 const backoffJitter = 0.2;
 
@@ -110,7 +112,7 @@ export function replaceIdentity(
  */
 export function retryDelayMs(producer: ProducerInternals, attempts: number): number {
   const { retryBackoffMs, retryBackoffMaxMs } = producer.settings;
-  const exact = Math.min(retryBackoffMs * backoffFactor ** attempts, Number.MAX_SAFE_INTEGER);
+  const exact = retryBackoffMs * backoffFactor ** Math.min(attempts, doublingsMax);
   const jitter = 1 + backoffJitter * (2 * randomFraction(producer.store.randomBytes) - 1);
   return Math.min(retryBackoffMaxMs, Math.round(exact * jitter));
 }

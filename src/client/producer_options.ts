@@ -36,7 +36,7 @@ export interface ProducerOptions {
   readonly blockMs?: number | undefined;
   /**
    * How long a batch has from its first record to its acknowledgement, in milliseconds; 120,000
-   * unless given.
+   * unless given. It must be longer than `lingerMs`.
    */
   readonly deliveryTimeoutMs?: number | undefined;
   /** How often a batch is tried again after an error that is retriable; 2^31 - 1 unless given. */
@@ -118,6 +118,13 @@ export function producerSettings(options: ProducerOptions, storeAck: Ack): Produ
   checkWholeNumber("bufferBytes", options.bufferBytes, 1, bufferBytesMax);
   checkWholeNumber("blockMs", options.blockMs, 0, msMax);
   checkWholeNumber("deliveryTimeoutMs", options.deliveryTimeoutMs, 1, msMax);
+  const { lingerMs = 0, deliveryTimeoutMs = 120_000 } = options;
+  if (deliveryTimeoutMs <= lingerMs) {
+    throw new RangeError(
+      `deliveryTimeoutMs must be larger than lingerMs, which is ${lingerMs}: got ` +
+        `${deliveryTimeoutMs}, so that batches would fail before they are written`,
+    );
+  }
   checkWholeNumber("retries", options.retries, 0, msMax);
   checkWholeNumber("retryBackoffMs", options.retryBackoffMs, 0, msMax);
   checkWholeNumber("retryBackoffMaxMs", options.retryBackoffMaxMs, 0, msMax);
@@ -133,11 +140,11 @@ export function producerSettings(options: ProducerOptions, storeAck: Ack): Produ
   checkInterceptors(interceptors);
   return {
     ack: options.ack ?? storeAck,
-    lingerMs: options.lingerMs ?? 0,
+    lingerMs,
     batchBytes: options.batchBytes ?? 32_768,
     bufferBytes: options.bufferBytes ?? 33_554_432,
     blockMs: options.blockMs ?? 60_000,
-    deliveryTimeoutMs: options.deliveryTimeoutMs ?? 120_000,
+    deliveryTimeoutMs,
     retries: options.retries ?? msMax,
     retryBackoffMs: options.retryBackoffMs ?? 100,
     retryBackoffMaxMs: options.retryBackoffMaxMs ?? 1_000,

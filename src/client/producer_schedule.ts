@@ -2,8 +2,8 @@
  * When a producer does what: batches are written at the end of a turn of the event loop or when they
  * have waited for `lingerMs`, and given up after `deliveryTimeoutMs`.
  *
- * Of each kind there is one timer at most, and none without something to wait for. Only what would
- * be lost if the process ended keeps it alive.
+ * Of each kind there is one timer at most; one that rings for nothing is not started again. Only
+ * those for what would be lost if the process ended keep it alive.
  */
 
 import { nextTurn } from "../platform/clock.ts";
@@ -31,9 +31,10 @@ export function scheduleBatch(producer: ProducerInternals, batch: ProducerBatch)
 export function scheduleTurn(producer: ProducerInternals): void {
   if (producer.isTurnDue) return;
   producer.isTurnDue = true;
+  // Whoever asked for the time last did so before this turn, which progress of a disk may begin.
+  producer.timeSharersLeft = 0;
   nextTurn().then(() => {
     producer.isTurnDue = false;
-    producer.timeSharersLeft = 0;
     if (producer.state !== "closed") drainProducer(producer);
   });
 }

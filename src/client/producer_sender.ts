@@ -17,6 +17,7 @@ import { incrementSequence } from "../record/batch_view.ts";
 import { logOf } from "../store/partitions.ts";
 import { checkLock } from "../store/store.ts";
 import { asStorageError } from "../store/store_errors.ts";
+import { keyMissingError } from "./append_checks.ts";
 import { checkBatchSize, compressionOf, levelOf } from "./batch_limits.ts";
 import { splitBatch } from "./batch_split.ts";
 import {
@@ -42,15 +43,20 @@ export function drainProducer(producer: ProducerInternals): void {
   const now = store.clock.now();
   producer.listed = [];
   for (const queue of listed) {
-    // Behind a batch that has to wait, the open one goes on taking records.
-    drainQueue(producer, queue);
-    if (queue.ready.length === 0 && queue.open !== undefined && isDue(producer, queue.open, now)) {
-      sealBatch(queue);
-      drainQueue(producer, queue);
-    }
+    drainDue(producer, queue, now);
     queue.isListed = false;
     listQueue(producer, queue);
   }
+}
+
+/** As `drainQueue`, and the batch that takes records as well if it is due. */
+function drainDue(producer: ProducerInternals, queue: PartitionQueue, now: number): void {
+  // Behind a batch that has to wait, the open one goes on taking records.
+  drainQueue(producer, queue);
+  if (queue.ready.length > 0 || queue.open === undefined) return;
+  if (!isDue(producer, queue.open, now)) return;
+  sealBatch(queue);
+  drainQueue(producer, queue);
 }
 
 function isDue(producer: ProducerInternals, batch: ProducerBatch, now: number): boolean {
@@ -174,10 +180,13 @@ function finish(producer: ProducerInternals, batch: ProducerBatch, log: Log): bo
     baseSequence: identity === undefined ? undefined : queue.nextSequence,
   });
   const isTooLarge = sizeBytes > Math.min(config.maxMessageBytes, config.segmentBytes);
-  if (isTooLarge && batch.settles.length > 1) {
+  // The topic may be compacted since the records were taken in.
+  const isKeyMissing = !batch.isKeyed && config.cleanupPolicy.includes("compact");
+  if ((isTooLarge || isKeyMissing) && batch.settles.length > 1) {
     replaceByParts(producer, batch);
     return false;
   }
+  if (isKeyMissing) throw keyMissingError(queue.route.topic);
   checkBatchSize(log, config, sizeBytes);
   batch.isFinished = true;
   queue.nextSequence = incrementSequence(queue.nextSequence, batch.settles.length);
@@ -232,11 +241,16 @@ function sendBatchFailed(
   }
   batch.failure = error;
   const delayMs = retryDelayMs(producer, batch.attempts++);
-  const retry = (): void => {
-    queue.retryTimer = undefined;
-    drainProducer(producer);
-  };
-  queue.retryTimer = producer.store.clock.startTimer(retry, delayMs, true);
+  const { clock } = producer.store;
+  queue.retryTimer = clock.startTimer(
+    () => {
+      queue.retryTimer = undefined;
+      // This queue alone: on a full disk there may be thousands, each with a timer of its own.
+      drainDue(producer, queue, clock.now());
+    },
+    delayMs,
+    true,
+  );
   return false;
 }
 

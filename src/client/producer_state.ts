@@ -71,6 +71,8 @@ export interface ProducerBatch {
   readonly settles: Settle[];
   /** One a record. */
   readonly timestamps: number[];
+  /** Whether all of its records have keys, as compacted topics want them. */
+  isKeyed: boolean;
   /** Whether it has its header: then it is never changed any more, so that a retry is the same. */
   isFinished: boolean;
   /** The time of appending, if that is what the topic stamps records with. */
@@ -92,7 +94,7 @@ export interface ProducerInternals {
   readonly pool: BuilderPool;
   /** Queues that have batches which are not written. */
   listed: PartitionQueue[];
-  /** Batches whose sends have no outcome yet, in the order of their first sends. */
+  /** Batches whose sends have no outcome yet. */
   readonly unsettled: Set<ProducerBatch>;
   /** What of `bufferBytes` is used. */
   usedBytes: number;
@@ -124,6 +126,8 @@ export interface ProducerInternals {
   deliveryTimer: Timer | undefined;
   blockTimer: Timer | undefined;
   closeTimer: Timer | undefined;
+  /** When the timer of the close ends, in milliseconds since the epoch. */
+  closeDeadlineMs: number;
   /** Whether nothing is tried again any more, because the store is being closed. */
   isLastTry: boolean;
   state: "open" | "closing" | "closed";

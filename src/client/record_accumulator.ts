@@ -123,7 +123,7 @@ export function addRecord(producer: ProducerInternals, pending: PendingSend): Pr
     sealBatch(queue);
     queue.open = batch;
   }
-  noteRecord(producer, batch, timestamp, pending.settle);
+  noteRecord(producer, batch, key !== null, timestamp, pending.settle);
   return batch;
 }
 
@@ -132,15 +132,18 @@ export function addRecord(producer: ProducerInternals, pending: PendingSend): Pr
  *
  * @param producer The inside of a producer.
  * @param batch The batch whose builder it is in.
+ * @param hasKey Whether it has a key.
  * @param timestamp The record's.
  * @param settle Settles its promise.
  */
 export function noteRecord(
   producer: ProducerInternals,
   batch: ProducerBatch,
+  hasKey: boolean,
   timestamp: number,
   settle: Settle,
 ): void {
+  if (!hasKey) batch.isKeyed = false;
   batch.settles.push(settle);
   batch.timestamps.push(timestamp);
   const grownBytes = batch.builder!.bytes.length - batch.capacityBytes;
@@ -191,6 +194,7 @@ export function openBatch(
     capacityBytes,
     settles: [],
     timestamps: [],
+    isKeyed: true,
     isFinished: false,
     appendTime: undefined,
     attempts: 0,

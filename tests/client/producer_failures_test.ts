@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
+import { append } from "../../src/client/append.ts";
 import { closeProducer, flushProducer, openProducer, send } from "../../src/client/producer.ts";
 import type { ProducerOptions } from "../../src/client/producer_options.ts";
 import type { Producer } from "../../src/client/producer_state.ts";
@@ -11,6 +12,7 @@ import { readBatches } from "../../src/client/read.ts";
 import type { ErrorCode } from "../../src/errors.ts";
 import { isOttlaError } from "../../src/errors.ts";
 import { nextTurn } from "../../src/platform/clock.ts";
+import { releaseStoreLock } from "../../src/platform/store_lock.ts";
 import { baseSequenceOf, producerEpochOf, producerIdOf } from "../../src/record/batch_view.ts";
 import { closeStore } from "../../src/store/open_store.ts";
 import type { Store, StoreOptions } from "../../src/store/store.ts";
@@ -30,6 +32,7 @@ import {
   crashStore,
   numbered,
   numberedText,
+  settled,
   valuesIn,
   withStore,
 } from "../support/store_fixture.ts";
@@ -121,6 +124,16 @@ describe("retrying", () => {
     });
   });
 
+  it("goes on without a pause for as often as it takes", async () => {
+    await withProducer({ retryBackoffMs: 0 }, async ({ clock, disk, producer }) => {
+      failNext(disk, { ...full, times: 2000 });
+      const sent = send(producer, "orders", { value: "v0" });
+      await nextTurn();
+      await clock.advance(1);
+      assert.equal((await sent).offset, 1);
+    });
+  });
+
   it("ends after as many times as are allowed; what follows begins a new epoch", async () => {
     await withProducer({ retries: 1 }, async ({ store, clock, disk, producer }) => {
       failNext(disk, { ...full, times: 2 });
@@ -152,11 +165,80 @@ describe("retrying", () => {
         assert.ok(isOttlaError(reason, "REQUEST_TIMED_OUT"));
         assert.match(reason.message, /to orders-0 within 1000 ms .*: it was not written$/);
       }
+      assert.ok(isOttlaError((await sent[0]!.catch((error) => error)).cause, "DISK_FULL"));
       healDisk(disk);
       await clock.advance(499);
       assert.equal((await later).offset, 1);
       assert.deepEqual(await valuesIn(store, "orders"), ["first", "c"]);
     });
+  });
+
+  it("ends for each batch in its own time", async () => {
+    await withProducer({ deliveryTimeoutMs: 1000 }, async ({ clock, disk, producer }) => {
+      failNext(disk, { ...full, path: "orders-", times: 1000 });
+      const start = clock.now();
+      const failedAfterMs: number[] = [];
+      const failing: Promise<void>[] = [];
+      for (let waitedMs = 0; waitedMs < 2000; waitedMs += 100) {
+        if (waitedMs === 0 || waitedMs === 400) {
+          const sent = send(producer, "orders", { value: "v", partition: failing.length });
+          const failed = assert.rejects(sent, failsWith("REQUEST_TIMED_OUT"));
+          failing.push(failed.then(() => void failedAfterMs.push(clock.now() - start)));
+        }
+        await nextTurn();
+        await clock.advance(100);
+        await settled();
+      }
+      await Promise.all(failing);
+      assert.deepEqual(failedAfterMs, [1000, 1400]);
+      healDisk(disk);
+    });
+  });
+
+  it("puts a batch behind what others appended meanwhile", async () => {
+    await withProducer({}, async ({ store, clock, disk, producer }) => {
+      failNext(disk, full);
+      const sent = send(producer, "orders", { value: "v0" });
+      await nextTurn();
+      await append(store, "orders", { value: "other", partition: 0 });
+      await clock.advance(200);
+      assert.equal((await sent).offset, 2);
+      assert.deepEqual(await valuesIn(store, "orders"), ["first", "other", "v0"]);
+    });
+  });
+
+  it("takes a new id where the last epoch was used up", async () => {
+    await withProducer({ retries: 0 }, async ({ store, disk, producer }) => {
+      const internals = producerInternals(producer);
+      const { producerId } = internals.identity!;
+      internals.identity = { producerId, producerEpoch: 32_766 };
+      await send(producer, "orders", { value: "v0" });
+      failNext(disk, full);
+      await assert.rejects(send(producer, "orders", { value: "lost" }), failsWith("DISK_FULL"));
+      await send(producer, "orders", { value: "v1" });
+      assert.deepEqual(await numbersIn(store, "orders"), [
+        `${producerId}/0: 0+1`,
+        `${producerId}/32766: 0+1`,
+        `${producerId + 1}/0: 0+1`,
+      ]);
+    });
+  });
+
+  it("ends at once when the folder is somebody else's", async () => {
+    const lost = withProducer({}, async ({ store, clock, disk, producer }) => {
+      failNext(disk, { ...full, times: 1000 });
+      const sent = send(producer, "orders", { value: "v0" });
+      const failed = assert.rejects(sent, failsWith("STORE_LOCKED"));
+      await nextTurn();
+      releaseStoreLock(internalsOf(store).lock);
+      await clock.advance(200);
+      await failed;
+      await assert.rejects(
+        send(producer, "orders", { value: "v1" }),
+        failsWith("STORE_LOCKED"),
+      );
+    });
+    await assert.rejects(lost, failsWith("STORE_LOCKED"));
   });
 
   it("ends for what waits for the disk, which says that it is written", async () => {
@@ -246,17 +328,26 @@ describe("what does not fit", () => {
   });
 
   it("is split if it is many records: the topic's limit has been lowered meanwhile", async () => {
-    await withProducer({ lingerMs: 100 }, async ({ store, clock, producer }) => {
+    await withProducer({ lingerMs: 100 }, async ({ store, clock, disk, producer }) => {
       const sent = numbered(0, 50).map((record) =>
         send(producer, "orders", { ...record, headers: [{ key: "h", value: "1" }] })
       );
       const large = send(producer, "orders", { value: "x".repeat(500) });
       const failed = assert.rejects(large, failsWith("MESSAGE_TOO_LARGE"));
       await alterTopic(store, "orders", { maxMessageBytes: 300 });
+      holdSyncs(disk);
       await clock.advance(100);
       await failed;
+      let isFlushed = false;
+      const flushing = flushProducer(producer).then(() => void (isFlushed = true));
+      await settled();
+      assert.equal(isFlushed, false, "the parts are not on disk");
+      while (releaseSyncs(disk) > 0) await nextTurn();
+      disk.heldSyncs = undefined;
+      await flushing;
       const offsets = (await Promise.all(sent)).map(({ offset }) => offset);
       assert.deepEqual(offsets, Array.from({ length: 50 }, (_, index) => index + 1));
+      assert.ok(isFlushed);
       assert.deepEqual((await valuesIn(store, "orders")).slice(1), numberedText(0, 50));
       assert.equal(producerInternals(producer).usedBytes, 0);
     });
@@ -305,6 +396,47 @@ describe("a topic that is deleted", () => {
       await closeProducer(producer);
       assert.equal(producerInternals(producer).usedBytes, 0);
     }, { clock, fileSystem: disk.fs });
+  });
+});
+
+describe("a topic whose deletion fails in the middle", () => {
+  it("is gone for producers as well, and one of the same name begins anew", async () => {
+    await withProducer({ lingerMs: 1000 }, async ({ store, clock, disk, producer }) => {
+      const sent = send(producer, "orders", { value: "lost" });
+      const failed = assert.rejects(sent, failsWith("UNKNOWN_TOPIC_OR_PARTITION"));
+      failNext(disk, { operation: "rename", code: "EBUSY", path: "orders-0" });
+      await assert.rejects(deleteTopic(store, "orders"));
+      await failed;
+      assert.equal(producerInternals(producer).routes.size, 0);
+      await createTopic(store, "orders");
+      const again = send(producer, "orders", { value: "again" });
+      await clock.advance(1000);
+      assert.equal((await again).offset, 0);
+    });
+  });
+});
+
+describe("a topic that becomes compacted", () => {
+  it("takes none of the records without keys that wait to be written", async () => {
+    await withProducer({ lingerMs: 100 }, async ({ store, clock, producer }) => {
+      const keys = ["a", null, "b", "c", null, null, "d"];
+      const sent = keys.map((key) => send(producer, "orders", { key, value: `v-${key}` }));
+      const results = Promise.allSettled(sent);
+      await alterTopic(store, "orders", { cleanupPolicy: "compact" });
+      await clock.advance(100);
+      for (const [index, result] of (await results).entries()) {
+        if (result.status === "fulfilled") assert.notEqual(keys[index], null);
+        else assert.ok(isOttlaError(result.reason, "INVALID_RECORD"), String(result.reason));
+      }
+      const values = ["first", "v-a", "v-b", "v-c", "v-d"];
+      assert.deepEqual(await valuesIn(store, "orders"), values);
+      const last = send(producer, "orders", { key: "e" });
+      await clock.advance(100);
+      assert.equal((await last).offset, 5);
+      const batches = await numbersIn(store, "orders");
+      assert.equal(batches.at(-1), "0/0: 5+1");
+      assert.equal(producerInternals(producer).usedBytes, 0);
+    });
   });
 });
 

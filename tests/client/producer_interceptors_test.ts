@@ -103,13 +103,42 @@ describe("interceptors", () => {
     });
   });
 
-  it("that give something else than a record make the send fail", async () => {
+  it("that give something else than a record make the send fail, whatever the next makes of it", async () => {
     await withStore(async (store) => {
       await createTopic(store, "orders");
-      const interceptors = [{ onSend: () => 5 as never }];
-      const producer = openProducer(store, { interceptors });
-      await assert.rejects(send(producer, "orders", { value: "v0" }), /^TypeError: record/);
-      await assert.rejects(send(producer, "orders", null as never), /^TypeError: record/);
+      const heard: unknown[] = [];
+      const copying: ProducerInterceptor = {
+        onSend: (record) => ({ ...record }),
+        onAcknowledgement: (_, error, { value }) => heard.push(`${value}: ${String(error)}`),
+      };
+      const wrong: readonly [unknown, string][] = [
+        [5, "got 5 from an interceptor"],
+        ["text", "got text from an interceptor"],
+        [Promise.resolve({ value: "later" }), "got a promise from an interceptor"],
+        [Promise.reject(new Error("never heard of")), "got a promise from an interceptor"],
+      ];
+      for (const [given, message] of wrong) {
+        const interceptors = [{ onSend: () => given as never }, copying];
+        const producer = openProducer(store, { interceptors });
+        await assert.rejects(send(producer, "orders", { value: "v0" }), /^TypeError: record/);
+        assert.match(String(heard.splice(0)), new RegExp(`^v0: TypeError: record .*${message}$`));
+        await assert.rejects(send(producer, "orders", null as never), /^TypeError: record/);
+      }
+      assert.deepEqual(await valuesIn(store, "orders"), []);
+    });
+  });
+
+  it("whose promises reject are reported", async () => {
+    await withStore(async (store) => {
+      await createTopic(store, "orders");
+      const reported = new Promise<unknown>((resolve) => {
+        const producer = openProducer(store, {
+          interceptors: [{ onAcknowledgement: () => Promise.reject(new Error("too late")) }],
+          onInterceptorError: resolve,
+        });
+        void send(producer, "orders", { value: "v0" });
+      });
+      assert.match(String(await reported), /too late/);
     });
   });
 });

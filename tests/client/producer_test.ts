@@ -245,6 +245,8 @@ describe("bad input", () => {
         [{ bufferBytes: 1.5 }, /^RangeError: bufferBytes/],
         [{ blockMs: "1" }, /^TypeError: blockMs/],
         [{ deliveryTimeoutMs: 0 }, /^RangeError: deliveryTimeoutMs/],
+        [{ deliveryTimeoutMs: 5, lingerMs: 5 }, /^RangeError: deliveryTimeoutMs .* lingerMs/],
+        [{ lingerMs: 200_000 }, /^RangeError: deliveryTimeoutMs .* 200000: got 120000/],
         [{ retries: -1 }, /^RangeError: retries/],
         [{ retryBackoffMs: NaN }, /^TypeError: retryBackoffMs/],
         [{ retryBackoffMaxMs: Infinity }, /^RangeError: retryBackoffMaxMs/],

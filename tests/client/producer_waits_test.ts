@@ -104,6 +104,20 @@ describe("lingering", () => {
     });
   });
 
+  it("is not made longer by a clock that is set back", async () => {
+    const inner = manualClock();
+    let setBackMs = 0;
+    const clock = { ...inner, now: () => inner.now() - setBackMs };
+    await withStore(async (store) => {
+      await createTopic(store, "orders");
+      const producer = openProducer(store, { lingerMs: 10 });
+      const sent = send(producer, "orders", { value: "v0" });
+      setBackMs = 3_600_000;
+      await inner.advance(10);
+      await sent;
+    }, { clock });
+  });
+
   it("gives each partition its own time", async () => {
     const clock = manualClock();
     await withStore(async (store) => {
@@ -162,6 +176,48 @@ describe("the buffer", () => {
         }
       }
       assert.deepEqual((await valuesIn(store, "orders")).slice(1), numberedText(0, kept));
+    });
+  });
+
+  it("gives each send its own blockMs", async () => {
+    await withProducer(small, async ({ clock, disk, producer }) => {
+      holdSyncs(disk);
+      const results = Promise.allSettled(
+        Array.from({ length: 100 }, () => send(producer, "orders", { value: "v" })),
+      );
+      await clock.advance(60);
+      const later = send(producer, "orders", { value: "later" });
+      const refused = assert.rejects(later, refusesAs("BUFFER_EXHAUSTED"));
+      await clock.advance(99);
+      assert.equal(await isDone(later), false);
+      await clock.advance(1);
+      await refused;
+      letSyncsGo(disk);
+      await results;
+    });
+  });
+
+  it("counts all that batches take, and nothing of what could not be encoded", async () => {
+    const options = { lingerMs: 1000, batchBytes: 1_000_000 };
+    await withProducer(options, async ({ clock, producer }) => {
+      const internals = producerInternals(producer);
+      let calls = 0;
+      // Longer each time that it is looked at.
+      const header = {
+        key: "h",
+        get value(): string {
+          return "x".repeat(10 * calls++);
+        },
+      };
+      const wrong = send(producer, "orders", { value: "v", headers: [header] });
+      await assert.rejects(wrong, /^(Type|Range)Error/);
+      assert.equal(internals.usedBytes, 0);
+      const value = "x".repeat(1000);
+      const sent = Array.from({ length: 50 }, () => send(producer, "orders", { value }));
+      assert.ok(internals.usedBytes > 50_000, `${internals.usedBytes} of 50,000 bytes`);
+      await clock.advance(1000);
+      await Promise.all(sent);
+      assert.equal(internals.usedBytes, 0);
     });
   });
 
@@ -240,6 +296,35 @@ describe("the buffer", () => {
   });
 });
 
+describe("the time of a send", () => {
+  it("is not that of one long before, which failed when it had asked for it", async () => {
+    const machineTime = Date.now;
+    let nowMs = machineTime();
+    Date.now = () => nowMs;
+    try {
+      const disk = faultyDisk();
+      await withStore(async (store) => {
+        await createTopic(store, "orders");
+        const producer = openProducer(store, { bufferBytes: 5000, batchBytes: 1000 });
+        await send(producer, "orders", { value: "first" });
+        holdSyncs(disk);
+        const sent = Array.from({ length: 30 }, () => send(producer, "orders", { value: "v" }));
+        while (producerInternals(producer).isTurnDue) await nextTurn();
+        const wrong = send(producer, "orders", { value: "x", timestamp: NaN });
+        await assert.rejects(wrong, /^RangeError: timestamp/);
+        nowMs += 60_000;
+        // As soon as those who wait are let in, in the same turn.
+        const last = sent[0]!.then(settled).then(() => send(producer, "orders", { value: "l" }));
+        letSyncsGo(disk);
+        assert.equal((await last).timestamp, nowMs);
+        await Promise.all(sent);
+      }, { fileSystem: disk.fs });
+    } finally {
+      Date.now = machineTime;
+    }
+  });
+});
+
 describe("flushing", () => {
   it("waits for what was sent before, waiting sends included, and not for what comes later", async () => {
     const options = { lingerMs: 1000, bufferBytes: 12_000, batchBytes: 1000 };
@@ -311,6 +396,23 @@ describe("closing", () => {
     });
   });
 
+  it("gives up after the shortest time that anyone gave", async () => {
+    await withProducer({}, async ({ clock, disk, producer }) => {
+      holdSyncs(disk);
+      const sent = send(producer, "orders", { value: "v0" });
+      const failed = assert.rejects(sent, refusesAs("HANDLE_CLOSED"));
+      const closings = [{ timeoutMs: 1000 }, { timeoutMs: 50 }, { timeoutMs: 500 }, {}].map(
+        (options) => closeProducer(producer, options),
+      );
+      await nextTurn();
+      await clock.advance(49);
+      assert.equal(await isDone(closings[1]!), false);
+      await clock.advance(1);
+      await Promise.all([failed, ...closings]);
+      letSyncsGo(disk);
+    });
+  });
+
   it("of the store stores what was sent", async () => {
     await withProducer({ lingerMs: 5000 }, async ({ store, producer }) => {
       const sent = send(producer, "orders", { value: "v0" });
@@ -338,6 +440,21 @@ describe("closing", () => {
       const { lingerTimer, deliveryTimer, blockTimer } = producerInternals(producer);
       assert.deepEqual([lingerTimer, deliveryTimer, blockTimer], [undefined, undefined, undefined]);
       await clock.advance(1_000_000);
+    });
+  });
+
+  it("in the middle of a send makes it fail", async () => {
+    await withProducer({}, async ({ store }) => {
+      const producer = openProducer(store, {
+        partitioner() {
+          abandonStore(store);
+          return 0;
+        },
+      });
+      const sent = send(producer, "orders", { key: "k" });
+      await assert.rejects(sent, refusesAs("HANDLE_CLOSED"));
+      assert.equal(producerInternals(producer).usedBytes, 0);
+      assert.equal(producerInternals(producer).unsettled.size, 0);
     });
   });
 
