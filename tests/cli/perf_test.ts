@@ -276,7 +276,7 @@ test("produce keeps to a small buffer, also with batches that would wait for mor
     await producePerf(
       path,
       ...["--num-records", "60", "--record-size", "500", "--buffer-bytes", "4000"],
-      ...["--linger-ms", "600000", "--acks", "disk"],
+      ...["--linger-ms", "100000", "--acks", "disk"],
     );
     assert.equal((await valuesOf(path)).length, 60);
   });
