@@ -78,6 +78,7 @@ export type {
 
 export { read, readBatches } from "./src/client/read.ts";
 export type { ReadGap, ReadOptions } from "./src/client/read_options.ts";
+export type { IsolationLevel } from "./src/log/committed_reader.ts";
 export type { BatchView } from "./src/record/batch_view.ts";
 export { forEachRecord, headersOf, keyOf, recordsOf, valueOf } from "./src/record/record_reader.ts";
 export type { RecordView } from "./src/record/record_reader.ts";

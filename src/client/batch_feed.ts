@@ -6,9 +6,18 @@
  * between history and live at which a record could be missed: both are the same cursor.
  */
 
+import type { IsolationLevel } from "../log/committed_reader.ts";
+import {
+  isLookingAhead,
+  isolatedCursor,
+  isolatedEnd,
+  nextVisibleBatch,
+} from "../log/committed_reader.ts";
 import type { Log } from "../log/log.ts";
 import type { LogCursor } from "../log/log_reader.ts";
-import { findOffsetForTimestamp, logCursor, nextBatch, readableEnd } from "../log/log_reader.ts";
+import type { logCursor } from "../log/log_reader.ts";
+import { findOffsetForTimestamp, readableEnd } from "../log/log_reader.ts";
+import { nextTurn } from "../platform/clock.ts";
 import type { BatchView } from "../record/batch_view.ts";
 import { forEachRecord } from "../record/record_reader.ts";
 import { logOf } from "../store/partitions.ts";
@@ -94,13 +103,13 @@ function addSource(
   state: PartitionState,
   from: NonNullable<ReadOptions["from"]>,
 ): void {
-  const { to, live } = feed.options;
+  const { to, live, isolation } = feed.options;
   const log = logOf(feed.store, feed.topic, state);
   const endOffset = endOffsetOf(log, feed.options);
-  const startOffset = startOffsetOf(log, from);
+  const startOffset = startOffsetOf(log, from, isolation);
   feed.sources.push({
     log,
-    cursor: logCursor(log, startOffset, feed.cursorOptions),
+    cursor: isolatedCursor(log, startOffset, feed.cursorOptions, isolation),
     startOffset,
     endOffset,
     endTimestamp: live === true && to instanceof Date ? to.getTime() : Infinity,
@@ -121,11 +130,14 @@ export function feedBatch(feed: BatchFeed): BatchView | undefined {
     feed.current = (feed.current + 1) % sources.length;
   }
   for (let tried = 0; tried < sources.length; tried++) {
-    const batch = sourceBatch(feed, sources[feed.current]!);
+    const source = sources[feed.current]!;
+    const batch = sourceBatch(feed, source);
     if (batch !== undefined) {
       feed.bytesSinceTurn += batch.sizeBytes;
       return batch;
     }
+    // The one behind it has its turn when this one has come to its end.
+    if (isLookingAhead(source.cursor)) return undefined;
     feed.current = (feed.current + 1) % sources.length;
   }
   return undefined;
@@ -139,15 +151,16 @@ function addNewPartitions(feed: BatchFeed): void {
 function sourceBatch(feed: BatchFeed, source: Source): BatchView | undefined {
   const { log, cursor } = source;
   while (cursor.offset < source.endOffset) {
-    const endOffset = Math.min(source.endOffset, readableEnd(log));
+    const endOffset = Math.min(source.endOffset, isolatedEnd(log, feed.options.isolation));
     // What was deleted is not given, even where its bytes are still there: seeking finds that out.
     if (cursor.offset < log.startOffset) cursor.segment = undefined;
     try {
-      const batch = nextBatch(cursor, endOffset);
+      const batch = nextVisibleBatch(cursor, endOffset);
       if (batch !== undefined && batch.maxTimestamp >= source.endTimestamp) {
         endAtTime(source, batch);
       }
       if (batch !== undefined && batch.baseOffset < source.endOffset) return batch;
+      if (isLookingAhead(cursor)) return undefined;
       // Compaction may have left no record up to the end: waiting for what is there already would
       // never end.
       if (cursor.offset < endOffset) cursor.offset = endOffset;
@@ -177,6 +190,10 @@ function endAtTime(source: Source, batch: BatchView): void {
  */
 export function feedWait(feed: BatchFeed): Promise<boolean> {
   const { signal, live } = feed.options;
+  if (feed.sources.some(({ cursor }) => isLookingAhead(cursor))) {
+    feed.bytesSinceTurn = 0;
+    return nextTurn().then(() => true);
+  }
   const waiting = feed.sources.filter(({ cursor, endOffset }) => cursor.offset < endOffset);
   if (live !== true || waiting.length === 0) return Promise.resolve(false);
   return new Promise((resolve) => {
@@ -193,9 +210,13 @@ export function feedWait(feed: BatchFeed): Promise<boolean> {
   });
 }
 
-function startOffsetOf(log: Log, from: NonNullable<ReadOptions["from"]>): number {
+function startOffsetOf(
+  log: Log,
+  from: NonNullable<ReadOptions["from"]>,
+  isolation: IsolationLevel | undefined,
+): number {
   if (from === "earliest") return log.startOffset;
-  if (from === "latest") return readableEnd(log);
+  if (from === "latest") return isolatedEnd(log, isolation);
   if (from instanceof Date) {
     return findOffsetForTimestamp(log, from.getTime())?.offset ?? readableEnd(log);
   }
@@ -203,8 +224,8 @@ function startOffsetOf(log: Log, from: NonNullable<ReadOptions["from"]>): number
 }
 
 function endOffsetOf(log: Log, options: ReadOptions): number {
-  const { to, live } = options;
-  const end = live === true ? Infinity : readableEnd(log);
+  const { to, live, isolation } = options;
+  const end = live === true ? Infinity : isolatedEnd(log, isolation);
   if (to === undefined) return end;
   if (to instanceof Date) {
     return Math.min(end, findOffsetForTimestamp(log, to.getTime())?.offset ?? end);

@@ -12,20 +12,23 @@ import type { HeaderInput, LogRecord } from "../record/record.ts";
 import { getTopicState } from "../store/store.ts";
 import { checkObject, checkSignal, checkWholeNumber } from "../store/store_options.ts";
 import { append } from "./append.ts";
-import { placeEntry } from "./consumer_fetch.ts";
+import { saveOffsets, uncommittedHandled } from "./consumer_commit.ts";
+import { placeLater } from "./consumer_fetch.ts";
 import { startPoll } from "./consumer_poll.ts";
-import type { Consumer, ConsumerState, StoredContent } from "./consumer_state.ts";
-import { nameOfPartition, noteHandled, openState } from "./consumer_state.ts";
+import type { Consumer, ConsumerState, HandlingTracker, StoredContent } from "./consumer_state.ts";
+import { isAutoCommitting, nameOfPartition, noteHandled, openState } from "./consumer_state.ts";
 import type { HandlerLanes, Task } from "./handler_lanes.ts";
 import {
   addTask,
-  doneOffset,
   drainLanes,
   finishLanes,
   handlerLanes,
+  oldestOffset,
   restartPartition,
+  startTasks,
   waitForRoom,
 } from "./handler_lanes.ts";
+import { textOfThrown } from "./thrown_text.ts";
 
 /** What a handler gets beside the record. */
 export interface HandlerContext {
@@ -85,15 +88,18 @@ const noOptions: ConsumeEachOptions = {};
  *
  * When the consumer is closed, what was taken in (16 records for each handler that may run, at
  * most) is handled to its end and committed. When the signal ends it, or a partition goes to another
- * member, only the handlers that run are waited for, and the rest is given out again.
+ * member, only the handlers that run are waited for, what is handled is committed, whether
+ * `autoCommit` is on or not, and the rest is given out again. While one record takes its time,
+ * 100,000 behind it may be handled before the others wait for it.
  *
- * @param consumer The consumer; it must not be polled meanwhile.
- * @param handler Handles a record. Until it resolves the record's offset is not committed.
+ * @param consumer The consumer; it cannot be polled meanwhile.
+ * @param handler Handles a record. Until it resolves the record's offset is not committed. It must
+ * not wait for `closeConsumer` or `closeStore`, which wait for it.
  * @param options How many at once, and what to do with records that fail.
  * @returns Resolves when the consumer is closed or the signal has ended it, and nothing is under way
  * any more.
  * @throws TypeError or RangeError. What the handler threw last if there is no dead letter topic;
- * what `poll` throws. Then what was not handled will be given out again.
+ * what `poll` or the last commit throws. Then what was not handled will be given out again.
  */
 export async function consumeEach<K, V>(
   consumer: Consumer<K, V>,
@@ -120,16 +126,18 @@ export async function consumeEach<K, V>(
   if (options.signal?.aborted === true) abort();
   // What was polled before counts as handled now, as with the next poll.
   noteHandled(state);
-  state.isIterating = false;
-  state.tracker = trackerOf(handling);
+  state.isInHand = false;
+  const tracker = trackerOf(handling);
+  state.tracker = tracker;
   try {
-    await pollAndHandle(handling);
+    await pollAndHandle(handling, tracker);
     if (state.phase === "closing") await finishLanes(lanes);
-  } finally {
-    options.signal?.removeEventListener("abort", abort);
-    handling.stop.abort();
-    await endHandling(handling);
+  } catch (error) {
+    handling.failure ??= { error };
   }
+  options.signal?.removeEventListener("abort", abort);
+  handling.stop.abort();
+  await endHandling(handling);
   if (handling.failure !== undefined) throw handling.failure.error;
 }
 
@@ -151,14 +159,25 @@ function checkConsumeEach(
   if (state.tracker !== undefined) {
     throw new TypeError("Cannot handle: another consumeEach of this consumer is under way");
   }
+  if (state.polling !== undefined) {
+    throw new TypeError("Cannot handle: a poll of this consumer is under way");
+  }
 }
 
-function trackerOf(handling: Handling): ConsumerState["tracker"] {
+function trackerOf(handling: Handling): HandlingTracker {
   const { lanes } = handling;
+  const stored: HandlingTracker["stored"] = new WeakMap();
   return {
-    stored: new WeakMap(),
-    handledOf: ({ topic, partition, handled }) =>
-      Math.max(handled, doneOffset(lanes, nameOfPartition(topic, partition))),
+    stored,
+    takeIn(records) {
+      for (const record of records) {
+        const { key } = stored.get(record) ?? record;
+        addTask(lanes, nameOfPartition(record.topic, record.partition), record, key);
+      }
+      startTasks(lanes);
+    },
+    handledOf: ({ topic, partition, position }) =>
+      oldestOffset(lanes, nameOfPartition(topic, partition)) ?? position,
     drain: (partitions) =>
       handling.state.phase === "closing" ? finishLanes(lanes) : drainLanes(
         lanes,
@@ -174,42 +193,36 @@ function trackerOf(handling: Handling): ConsumerState["tracker"] {
       handling.undeserializable.set(record, error);
       return true;
     },
+    abandon: () => handling.stop.abort(),
   };
 }
 
-async function pollAndHandle(handling: Handling): Promise<void> {
+async function pollAndHandle(handling: Handling, tracker: HandlingTracker): Promise<void> {
   const { state, lanes, stop } = handling;
   const waitingMax = lanes.concurrency * waitingPerHandler;
   while (state.phase === "open" && !stop.signal.aborted) {
-    await waitForRoom(lanes, waitingMax);
+    const recordsMax = await waitForRoom(lanes, waitingMax);
     if (state.phase !== "open") return;
-    const recordsMax = waitingMax - lanes.waiting;
-    const records = await pollUntilStopped(handling, recordsMax);
-    // They count as given out, not as handled: the next owner gets them.
-    if (state.phase !== "open") return;
-    for (const record of records) {
-      const stored = state.tracker?.stored.get(record);
-      const key = stored === undefined ? record.key : stored.key;
-      addTask(lanes, nameOfPartition(record.topic, record.partition), record, key);
-    }
+    await pollUntilStopped(handling, tracker, recordsMax);
   }
 }
 
 async function pollUntilStopped(
-  handling: Handling,
+  { state, stop }: Handling,
+  tracker: HandlingTracker,
   recordsMax: number,
-): Promise<LogRecord[]> {
-  const { signal } = handling.stop;
+): Promise<void> {
+  const { signal } = stop;
   try {
-    return await startPoll(handling.state, { recordsMax, waitMs: Infinity, signal });
+    await startPoll(state, { recordsMax, waitMs: Infinity, signal }, tracker);
   } catch (error) {
-    if (signal.aborted && error === signal.reason) return [];
-    throw error;
+    if (!signal.aborted || error !== signal.reason) throw error;
   }
 }
 
-/** Waits for what runs, commits it, and puts the consumer back to what was not handled. */
-async function endHandling({ state, lanes }: Handling): Promise<void> {
+/** Waits for what runs, puts the consumer back to what was not handled, and commits the rest. */
+async function endHandling(handling: Handling): Promise<void> {
+  const { state, lanes } = handling;
   await drainLanes(lanes, [...lanes.partitions.keys()]);
   if (state.phase !== "open") {
     await state.closing?.catch(() => {});
@@ -217,12 +230,12 @@ async function endHandling({ state, lanes }: Handling): Promise<void> {
     return;
   }
   noteHandled(state);
+  const offsets = isAutoCommitting(state) ? uncommittedHandled(state) : [];
   state.tracker = undefined;
   for (const entry of state.partitions) {
-    if (entry.handled >= 0 && entry.handled < entry.position) {
-      placeEntry(state, entry, entry.handled);
-    }
+    if (entry.handled >= 0 && entry.handled < entry.position) placeLater(entry, entry.handled);
   }
+  await saveOffsets(state, offsets).catch((error) => handling.failure ??= { error });
 }
 
 /** Handles a record, with retries, or sends it to the dead letter topic. */
@@ -304,7 +317,7 @@ function deadLetterHeaders(
   error: unknown,
 ): HeaderInput[] {
   const { groupId } = options;
-  const name = error instanceof Error ? error.name : typeof error;
+  const name = error instanceof Error ? String(error.name) : typeof error;
   const code = error instanceof OttlaError ? [{ key: "dlt.error.code", value: error.code }] : [];
   return [
     { key: "dlt.topic", value: record.topic },
@@ -315,6 +328,6 @@ function deadLetterHeaders(
     { key: "dlt.attempts", value: String(attempts) },
     { key: "dlt.error.name", value: name },
     ...code,
-    { key: "dlt.error.message", value: error instanceof Error ? error.message : String(error) },
+    { key: "dlt.error.message", value: textOfThrown(error) },
   ];
 }

@@ -8,24 +8,27 @@
 
 import type { GroupCoordinator } from "../coordinator/group_coordinator.ts";
 import { getOrCreateGroup, groupCoordinator } from "../coordinator/group_coordinator.ts";
+import { warn } from "../platform/warning.ts";
 import type { LogRecord } from "../record/record.ts";
 import type { Store } from "../store/store.ts";
 import { openInternals } from "../store/store.ts";
-import { checkedOffsets, saveOffsets, uncommitted } from "./consumer_commit.ts";
+import {
+  checkedOffsets,
+  noteCommitted,
+  saveOffsets,
+  uncommitted,
+  uncommittedHandled,
+} from "./consumer_commit.ts";
 import type { ConsumedOffset, ConsumerOptions, PollOptions } from "./consumer_options.ts";
 import { checkConsumerOptions, checkPollOptions } from "./consumer_options.ts";
-import { recordIterator, startPoll } from "./consumer_poll.ts";
-import {
-  addEntries,
-  joinGroup,
-  leaveGroup,
-  placeUnplaced,
-  reconcile,
-} from "./consumer_rebalance.ts";
+import { openPartitions, recordIterator, startPoll } from "./consumer_poll.ts";
+import { addEntries, joinGroup, leaveGroup } from "./consumer_rebalance.ts";
 import type { Consumer, ConsumerState } from "./consumer_state.ts";
-import { checkExists, openState, stateOf, wakeConsumer } from "./consumer_state.ts";
+import { checkExists, noteHandled, openState, stateOf, wakeConsumer } from "./consumer_state.ts";
 
 const noPollOptions: PollOptions = {};
+/** After how long a closing that waits for the user's functions says so. */
+const closingWarnMs = 30_000;
 
 /**
  * Opens a consumer. It joins its group and takes the partitions that are free; it never waits for
@@ -61,6 +64,7 @@ export async function openConsumer<K = Uint8Array | null, V = Uint8Array | null>
   openInternals(store);
   const state = consumerState(store, untyped, coordinator);
   joinGroup(state);
+  if (state.group !== undefined) state.group.holderCount++;
   if (options.partitions !== undefined) addEntries(state, options.partitions);
   const consumer = consumerHandle<K, V>(state);
   const close = (): Promise<void> => closeState(state);
@@ -70,12 +74,10 @@ export async function openConsumer<K = Uint8Array | null, V = Uint8Array | null>
   state.onClosed = () => {
     internals.closers.delete(close);
     internals.abandoners.delete(abandon);
+    if (state.group !== undefined) state.group.holderCount--;
   };
-  // Those who are opened in the same turn have joined before partitions are shared out.
-  await Promise.resolve();
   try {
-    await reconcile(state);
-    await placeUnplaced(state);
+    await openPartitions(state);
   } catch (error) {
     await closeState(state).catch(() => {});
     throw error;
@@ -104,11 +106,12 @@ function consumerState(
     current: 0,
     unplaced: new Set(),
     isReconcileDue: false,
-    isIterating: false,
+    isInHand: false,
     failure: undefined,
     polling: undefined,
     wake: undefined,
     saving: new Set(),
+    isAutoSaving: false,
     tracker: undefined,
     lastAutoCommitMs: store.clock.now(),
     bytesSinceTurn: 0,
@@ -149,7 +152,7 @@ export async function poll<K, V>(
   checkPollOptions(options);
   options.signal?.throwIfAborted();
   const records = await startPoll(state, options);
-  state.isIterating = false;
+  state.isInHand = false;
   return records as LogRecord<K, V>[];
 }
 
@@ -158,7 +161,7 @@ export async function poll<K, V>(
  *
  * @param consumer The consumer.
  * @param offsets What to commit: the next offset to be consumed of each partition. Unless given,
- * everything that was given out so far.
+ * everything that was given out so far, or, while `consumeEach` is at work, that was handled.
  * @returns Resolves when it is durable. Commits that are not awaited keep their order.
  * @throws TypeError or RangeError. OttlaError `ILLEGAL_GENERATION` for a partition that is not the
  * consumer's, `OFFSET_OUT_OF_RANGE` beyond the end of the log, `OFFSET_METADATA_TOO_LARGE`,
@@ -170,16 +173,28 @@ export async function commit<K, V>(
   offsets?: readonly ConsumedOffset[],
 ): Promise<void> {
   const state = openState(consumer);
-  const wanted = offsets ?? uncommitted(state.partitions, "position");
-  await saveOffsets(state, checkedOffsets(state, wanted));
+  const checked = checkedOffsets(state, offsets ?? offsetsGivenOut(state));
+  noteCommitted(state, checked);
+  await saveOffsets(state, checked);
+}
+
+function offsetsGivenOut(state: ConsumerState): ConsumedOffset[] {
+  if (state.tracker !== undefined) {
+    noteHandled(state);
+    return uncommittedHandled(state);
+  }
+  // What a poll under way has found nobody has got yet.
+  return uncommitted(state.partitions, state.polling === undefined ? "position" : "handled");
 }
 
 /**
  * Ends a consumer: a poll that waits gets nothing, what was given out is committed if `autoCommit`
  * is on, `onRevoked` is awaited, and the partitions go to the other members at once. Of an iteration
- * that was left in the middle, the last record does not count as handled.
+ * that was left in the middle, the last record does not count as handled, nor does what a poll had
+ * found that was under way.
  *
- * @param consumer The consumer. Closing it twice is fine; a listener must not wait for it.
+ * @param consumer The consumer. Closing it twice is fine. A listener or a handler must not wait for
+ * it, for it waits for them; after 30 seconds a warning says so.
  * @returns Resolves when all is done.
  * @throws What the last commit or a listener threw; the consumer is closed all the same.
  */
@@ -194,15 +209,29 @@ function closeState(state: ConsumerState): Promise<void> {
 
 async function endState(state: ConsumerState): Promise<void> {
   if (state.phase === "closed") return;
+  const { clock } = state.store;
+  const timer = clock.startTimer(() => warnOfClosing(state), closingWarnMs);
   state.phase = "closing";
   wakeConsumer(state);
-  await state.polling?.catch(() => {});
+  const found = await state.polling?.catch(() => undefined);
+  // Who polled gets it only now.
+  if (found !== undefined && found.length > 0) state.isInHand = true;
   try {
     await leaveGroup(state);
   } finally {
+    clock.stopTimer(timer);
     state.phase = "closed";
     state.onClosed?.();
   }
+}
+
+function warnOfClosing({ options }: ConsumerState): void {
+  const name = options.groupId === undefined ? "without a group" : `of group ${options.groupId}`;
+  warn(
+    `closeConsumer has waited ${closingWarnMs / 1000} seconds for a consumer ${name}`,
+    "its handlers, its listeners or its commits are not through; none of them may wait for " +
+      "closeConsumer or closeStore, which wait for them",
+  );
 }
 
 /** The store was abandoned, as by a crash: nothing is written any more. */
@@ -210,4 +239,5 @@ function abandonState(state: ConsumerState): void {
   if (state.phase === "closed") return;
   state.phase = "closed";
   wakeConsumer(state);
+  state.tracker?.abandon();
 }

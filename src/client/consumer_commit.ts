@@ -7,7 +7,13 @@ import { checkNumber } from "../store/store_options.ts";
 import type { ConsumedOffset } from "./consumer_options.ts";
 import { checkPartitionList } from "./consumer_options.ts";
 import type { ConsumedPartition, ConsumerState } from "./consumer_state.ts";
-import { findConsumed, getConsumed, isAutoCommitting, noteHandled } from "./consumer_state.ts";
+import {
+  findConsumed,
+  getConsumed,
+  isAutoCommitting,
+  isGone,
+  noteHandled,
+} from "./consumer_state.ts";
 
 /** How often what was handled is committed, unless the consumer says otherwise: Kafka's default. */
 const autoCommitIntervalMs = 5_000;
@@ -39,7 +45,14 @@ export function checkedOffsets(state: ConsumerState, offsets: unknown): Consumed
 
 /** Nobody commits for a partition that has gone to another member, or for one never given to it. */
 function checkOwned(state: ConsumerState, topic: string, partition: number): void {
-  getConsumed(state, topic, partition, "commit for");
+  const entry = getConsumed(state, topic, partition, "commit for");
+  if (isGone(entry)) {
+    throw new OttlaError(
+      "UNKNOWN_TOPIC_OR_PARTITION",
+      `Cannot commit for ${topic}-${partition}: the topic that was consumed was deleted`,
+      { details: { topic, partition } },
+    );
+  }
   const { group, member } = state;
   if (group === undefined || member === undefined) return;
   if (member.state === "active" && ownerOf(group.membership, topic, partition) === member) return;
@@ -49,6 +62,19 @@ function checkOwned(state: ConsumerState, topic: string, partition: number): voi
       `generation ${member.generation} of group ${group.groupId}, now in ${group.membership.generation}`,
     { details: { topic, partition, groupId: group.groupId, generation: member.generation } },
   );
+}
+
+/**
+ * What a user commits he has handled, so that what is committed later does not take it back.
+ *
+ * @param state The consumer.
+ * @param offsets What he commits, checked.
+ */
+export function noteCommitted(state: ConsumerState, offsets: readonly ConsumedOffset[]): void {
+  for (const { topic, partition, offset } of offsets) {
+    const entry = getConsumed(state, topic, partition, "commit for");
+    entry.handled = Math.max(entry.handled, Math.min(offset, entry.position));
+  }
 }
 
 /**
@@ -80,7 +106,11 @@ export function saveOffsets(
 function startSaving(state: ConsumerState, offsets: readonly ConsumedOffset[]): Promise<void> {
   const { coordinator, group, options, store } = state;
   const { offsetStore } = options;
-  if (offsetStore !== undefined) return Promise.resolve().then(() => offsetStore.save(offsets));
+  if (offsetStore !== undefined) {
+    // Of two saves at once the first might end last.
+    const before = [...state.saving].at(-1);
+    return Promise.allSettled([before]).then(() => offsetStore.save(offsets));
+  }
   if (coordinator === undefined || group === undefined) {
     return Promise.reject(
       new OttlaError(
@@ -113,6 +143,29 @@ export function uncommitted(
 }
 
 /**
+ * What may be committed without being asked: what was handled, but for deleted topics, and nothing
+ * once the consumer's place in its group is another's.
+ *
+ * @param state The consumer.
+ * @param partitions Of which partitions; all of its own unless given.
+ * @returns The offsets that are not committed yet.
+ */
+export function uncommittedHandled(
+  state: ConsumerState,
+  partitions: readonly ConsumedPartition[] = state.partitions,
+): ConsumedOffset[] {
+  return uncommitted(committable(state, partitions), "handled");
+}
+
+function committable(
+  { member }: ConsumerState,
+  partitions: readonly ConsumedPartition[],
+): readonly ConsumedPartition[] {
+  if (member !== undefined && member.state !== "active") return [];
+  return partitions.filter((entry) => !isGone(entry));
+}
+
+/**
  * Commits what was handled if it is time for it. Nobody waits; what fails is tried again the next
  * time, and told by the commit when the consumer is closed.
  *
@@ -124,8 +177,13 @@ export function autoCommitIfDue(state: ConsumerState): void {
   const intervalMs = state.options.autoCommitIntervalMs ?? autoCommitIntervalMs;
   if (now - state.lastAutoCommitMs < intervalMs && now >= state.lastAutoCommitMs) return;
   state.lastAutoCommitMs = now;
+  // Where saving takes longer than the interval, commits must not pile up.
+  if (state.isAutoSaving) return;
   if (state.tracker !== undefined) noteHandled(state);
-  saveOffsets(state, uncommitted(state.partitions, "handled")).catch(() => {});
+  const offsets = uncommittedHandled(state);
+  if (offsets.length === 0) return;
+  state.isAutoSaving = true;
+  saveOffsets(state, offsets).catch(() => {}).finally(() => state.isAutoSaving = false);
 }
 
 /**
@@ -138,7 +196,7 @@ export function autoCommitDelay(state: ConsumerState): number {
   if (!isAutoCommitting(state)) return Infinity;
   // Handlers may get through what was given out while nobody polls.
   const which = state.tracker === undefined ? "handled" : "position";
-  if (uncommitted(state.partitions, which).length === 0) return Infinity;
+  if (uncommitted(committable(state, state.partitions), which).length === 0) return Infinity;
   const intervalMs = state.options.autoCommitIntervalMs ?? autoCommitIntervalMs;
   return Math.max(0, state.lastAutoCommitMs + intervalMs - state.store.clock.now());
 }

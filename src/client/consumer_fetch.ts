@@ -4,16 +4,25 @@
  */
 
 import { isOttlaError, OttlaError } from "../errors.ts";
+import {
+  isLookingAhead,
+  isolatedCursor,
+  isolatedEnd,
+  nextVisibleBatch,
+} from "../log/committed_reader.ts";
 import type { Log } from "../log/log.ts";
 import { releaseBuffer } from "../log/log_cursor.ts";
-import { findOffsetForTimestamp, logCursor, nextBatch, readableEnd } from "../log/log_reader.ts";
+import { findOffsetForTimestamp, readableEnd } from "../log/log_reader.ts";
 import type { BatchView } from "../record/batch_view.ts";
 import { isControlBatch } from "../record/batch_view.ts";
 import type { LogRecord } from "../record/record.ts";
 import { logOf } from "../store/partitions.ts";
 import { getPartitionState, getTopicState } from "../store/store.ts";
-import type { ConsumedPartition, ConsumerState } from "./consumer_state.ts";
+import { asStorageError } from "../store/store_errors.ts";
+import type { ConsumedPartition, ConsumerState, PollFailure } from "./consumer_state.ts";
+import { isGone } from "./consumer_state.ts";
 import { recordsOrGap, tellGap } from "./gaps.ts";
+import { textOfThrown } from "./thrown_text.ts";
 import { asTopicDeleted } from "./topic.ts";
 
 /** Records keep the buffer they were read into alive. */
@@ -67,13 +76,22 @@ function entryWithRecords(state: ConsumerState): ConsumedPartition | undefined {
     const entry = partitions[state.current]!;
     if (entry.isPaused || state.unplaced.has(entry)) continue;
     if (entry.index < entry.records.length) return entry;
+    // One failure is told at a time: until then nobody is looked at who might have another.
+    if (state.failure !== undefined) continue;
     try {
       if (fillEntry(state, entry)) return entry;
     } catch (error) {
-      state.failure ??= { error };
+      const action = `consume ${entry.topic}-${entry.partition}`;
+      state.failure = failureOf(entry, asStorageError(action, error));
     }
   }
   return undefined;
+}
+
+function failureOf(entry: ConsumedPartition, error: unknown): PollFailure {
+  const { cursor } = entry;
+  if (cursor === undefined || !isOttlaError(error, "CORRUPT_MESSAGE")) return { error };
+  return { error, damage: { entry, cursor, endOffset: cursor.offset } };
 }
 
 /** Decodes the next batch of a partition that has a record behind its position. */
@@ -81,31 +99,32 @@ function fillEntry(state: ConsumerState, entry: ConsumedPartition): boolean {
   entry.records = noRecords;
   entry.index = 0;
   try {
-    if (entry.cursor === undefined) resetPosition(state, entry);
+    if (isGone(entry)) return followNewTopic(state, entry) && fillFromLog(state, entry);
+    if (entry.cursor === undefined && entry.position < 0) resetPosition(state, entry);
+    else if (entry.cursor === undefined) placeEntry(state, entry, entry.position);
     return fillFromLog(state, entry);
   } catch (error) {
-    if (isOttlaError(error, "OFFSET_OUT_OF_RANGE")) {
-      resetPosition(state, entry, error);
-      return fillFromLog(state, entry);
-    }
-    if (isOttlaError(error, "HANDLE_CLOSED") && followNewTopic(state, entry)) return false;
-    throw error;
+    if (!isOttlaError(error, "OFFSET_OUT_OF_RANGE")) throw error;
+    resetPosition(state, entry, error);
+    return fillFromLog(state, entry);
   }
 }
 
 function fillFromLog(state: ConsumerState, entry: ConsumedPartition): boolean {
   const { log, cursor } = entry;
   if (log === undefined || cursor === undefined) return false;
-  const endOffset = readableEnd(log);
+  const endOffset = isolatedEnd(log, state.options.isolation);
   while (cursor.offset < endOffset) {
     try {
-      const batch = nextBatch(cursor, endOffset);
+      const batch = nextVisibleBatch(cursor, endOffset);
+      // The batch that it holds back lies behind the position.
+      if (isLookingAhead(cursor)) return false;
       if (batch === undefined) break;
       if (!isControlBatch(batch)) entry.records = recordsFrom(batch, entry.position);
     } catch (error) {
-      // Whoever looks again begins behind the damage, which was told once.
-      if (isOttlaError(error, "CORRUPT_MESSAGE")) entry.position = cursor.offset;
       tellGap(state.options.onGap, log.source, error);
+      // Who was told may have moved the consumer elsewhere.
+      if (entry.cursor !== cursor) return fillFromLog(state, entry);
     }
     if (entry.records.length > 0) return true;
     entry.position = cursor.offset;
@@ -144,11 +163,10 @@ function deserializeRecord(
     return undefined;
   } catch (cause) {
     const { topic, partition, offset } = record;
-    const reason = cause instanceof Error ? cause.message : String(cause);
     return new OttlaError(
       "INVALID_RECORD",
-      `Cannot deserialize the ${part} of offset ${offset} of ${topic}-${partition}: ${reason}; to ` +
-        `go on behind it, seek to ${offset + 1}`,
+      `Cannot deserialize the ${part} of offset ${offset} of ${topic}-${partition}: ` +
+        `${textOfThrown(cause)}; to go on behind it, seek to ${offset + 1}`,
       { cause, details: { topic, partition, offset } },
     );
   }
@@ -164,9 +182,22 @@ function deserializeRecord(
  * `UNKNOWN_TOPIC_OR_PARTITION`.
  */
 export function placeEntry(state: ConsumerState, entry: ConsumedPartition, offset: number): void {
-  const log = openEntry(state, entry);
-  entry.cursor = logCursor(log, offset, cursorOptions);
-  state.tracker?.forget([entry]);
+  const log = logOfEntry(state, entry);
+  const cursor = isolatedCursor(log, offset, cursorOptions, state.options.isolation);
+  if (isGone(entry)) entry.committed = -1;
+  placeLater(entry, offset);
+  entry.log = log;
+  entry.cursor = cursor;
+}
+
+/**
+ * Has the next look at a partition give it a position: what keeps it from being read is told then.
+ *
+ * @param entry The partition.
+ * @param offset The next offset to be given out.
+ */
+export function placeLater(entry: ConsumedPartition, offset: number): void {
+  entry.cursor = undefined;
   entry.records = noRecords;
   entry.index = 0;
   entry.position = offset;
@@ -187,44 +218,41 @@ export function resetPosition(
   cause?: OttlaError,
 ): void {
   const reset = state.options.autoOffsetReset ?? "latest";
-  const log = openEntry(state, entry);
+  const log = logOfEntry(state, entry);
   if (reset === "none") throw cause ?? noOffsetError(state, entry);
-  placeEntry(state, entry, offsetOfReset(log, reset, state.store.clock.now()));
+  placeEntry(state, entry, offsetOfReset(state, log, reset));
 }
 
 function offsetOfReset(
+  { store, options }: ConsumerState,
   log: Log,
   reset: "earliest" | "latest" | { readonly durationMs: number },
-  now: number,
 ): number {
   if (reset === "earliest") return log.startOffset;
-  const endOffset = readableEnd(log);
-  if (reset === "latest") return endOffset;
-  return findOffsetForTimestamp(log, Math.max(0, now - reset.durationMs))?.offset ?? endOffset;
+  if (reset === "latest") return isolatedEnd(log, options.isolation);
+  const timestamp = Math.max(0, store.clock.now() - reset.durationMs);
+  return findOffsetForTimestamp(log, timestamp)?.offset ?? readableEnd(log);
 }
 
-function openEntry(state: ConsumerState, entry: ConsumedPartition): Log {
-  const topic = getTopicState(state.store, entry.topic);
-  entry.log = logOf(state.store, topic, getPartitionState(topic, entry.partition));
-  return entry.log;
+function logOfEntry({ store }: ConsumerState, { topic, partition }: ConsumedPartition): Log {
+  const state = getTopicState(store, topic);
+  return logOf(store, state, getPartitionState(state, partition));
 }
 
 /**
  * Where a topic was deleted and made anew under its name, goes on with the new one. Returns false if
- * it was not.
+ * it was not, and the group of the consumer will tell.
  */
 function followNewTopic(state: ConsumerState, entry: ConsumedPartition): boolean {
   const { store } = state;
   const topic = store.topics.get(entry.topic);
   const partition = topic?.partitions[entry.partition];
   if (store.state !== "open" || topic === undefined || partition === undefined) {
-    // A member is told by its group.
-    if (state.member !== undefined && store.state === "open") return true;
+    if (state.member !== undefined && store.state === "open") return false;
     const gone = { name: entry.topic } as Parameters<typeof asTopicDeleted>[1];
     throw asTopicDeleted(store, gone, new OttlaError("HANDLE_CLOSED", "the log is closed"));
   }
-  if (partition.log === entry.log) return false;
-  entry.committed = -1;
+  state.tracker?.forget([entry]);
   placeEntry(state, entry, logOf(store, topic, partition).startOffset);
   return true;
 }

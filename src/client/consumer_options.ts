@@ -2,9 +2,11 @@
 
 import type { Assignor } from "../coordinator/assignor.ts";
 import type { TopicPartition } from "../coordinator/topic_partition.ts";
+import type { IsolationLevel } from "../log/committed_reader.ts";
 import type { Ack } from "../log/log.ts";
 import { checkAck, checkObject, checkSignal, checkWholeNumber } from "../store/store_options.ts";
 import type { ReadGap } from "./read_options.ts";
+import { checkIsolation } from "./read_options.ts";
 import type { Topic, TopicArgument } from "./topic.ts";
 import { nameOfTopic } from "./topic.ts";
 
@@ -50,6 +52,11 @@ export interface ConsumerOptions<K = Uint8Array | null, V = Uint8Array | null> {
   readonly assignor?: Assignor | undefined;
   /** Where a partition without a committed offset begins; "latest" unless given, as in Kafka. */
   readonly autoOffsetReset?: AutoOffsetReset | undefined;
+  /**
+   * What of transactions is consumed: all that is there ("readUncommitted", unless given), or only
+   * what was committed, up to the first offset of which that is still open. That is "latest" then.
+   */
+  readonly isolation?: IsolationLevel | undefined;
   /** Whether what was polled is committed by itself; true unless given, if there is a group. */
   readonly autoCommit?: boolean | undefined;
   /** How often, in milliseconds; 5,000 unless given. */
@@ -78,7 +85,7 @@ export interface PollOptions {
   readonly recordsMax?: number | undefined;
   /** How long to wait for records, in milliseconds; 500 unless given. */
   readonly waitMs?: number | undefined;
-  /** With fewer bytes of keys and values it waits on for as long; 1 unless given. */
+  /** With fewer bytes of keys and values it waits on for as long; 0 unless given. */
   readonly bytesMin?: number | undefined;
   /** Ends the waiting with its reason as the error; records that were found are given. */
   readonly signal?: AbortSignal | undefined;
@@ -112,6 +119,7 @@ export function checkConsumerOptions(options: ConsumerOptions<unknown, unknown>)
   }
   if (partitions !== undefined) checkPartitionList("partitions", partitions);
   checkReset(options.autoOffsetReset);
+  checkIsolation(options.isolation);
   if (options.autoCommit !== undefined && typeof options.autoCommit !== "boolean") {
     throw new TypeError(`autoCommit must be true or false, got ${typeof options.autoCommit}`);
   }

@@ -6,7 +6,7 @@ import { autoCommitDelay, autoCommitIfDue } from "./consumer_commit.ts";
 import { takeRecords } from "./consumer_fetch.ts";
 import type { PollOptions } from "./consumer_options.ts";
 import { placeUnplaced, reconcile } from "./consumer_rebalance.ts";
-import type { ConsumerState } from "./consumer_state.ts";
+import type { ConsumerState, HandlingTracker } from "./consumer_state.ts";
 import { noteHandled } from "./consumer_state.ts";
 import { waitForMore } from "./consumer_wait.ts";
 
@@ -15,18 +15,28 @@ const recordsMaxDefault = 500;
 const waitMsDefault = 500;
 /** After so many bytes timers and sockets get a turn. */
 const turnBytes = 4 * 1024 * 1024;
+/** What a poll that finds nothing counts for: who only looks gives them turns too. */
+const emptyPollBytes = 64 * 1024;
 
 /**
  * Gives the next records of a consumer, waiting for some if there are none.
  *
  * @param state The consumer.
  * @param options As in `poll`, checked.
+ * @param tracker Of who polls, if that is `consumeEach`: as long as it is at work nobody else may.
  * @returns Resolves with the records.
  * @throws As `poll`.
  */
-export function startPoll(state: ConsumerState, options: PollOptions): Promise<LogRecord[]> {
+export function startPoll(
+  state: ConsumerState,
+  options: PollOptions,
+  tracker?: HandlingTracker,
+): Promise<LogRecord[]> {
   if (state.polling !== undefined) {
     throw new TypeError("Cannot poll: another poll of this consumer is under way");
+  }
+  if (state.tracker !== tracker) {
+    throw new TypeError("Cannot poll: consumeEach handles the records of this consumer");
   }
   const polling = pollRecords(state, options).finally(() => {
     state.polling = undefined;
@@ -35,8 +45,30 @@ export function startPoll(state: ConsumerState, options: PollOptions): Promise<L
   return polling;
 }
 
+/**
+ * Does what comes before the first poll: takes partitions and gives them positions.
+ *
+ * @param state The consumer, which has joined its group.
+ * @returns Resolves when that is done, or the consumer was closed meanwhile.
+ * @throws What a listener, an assignor or the offset store threw.
+ */
+export async function openPartitions(state: ConsumerState): Promise<void> {
+  const open = async (): Promise<LogRecord[]> => {
+    // Those who are opened in the same turn have joined before partitions are shared out.
+    await Promise.resolve();
+    await reconcile(state);
+    await placeUnplaced(state);
+    return [];
+  };
+  // Whoever closes the consumer waits for it, so that it hands over what it has been given.
+  state.polling = open().finally(() => {
+    state.polling = undefined;
+  });
+  await state.polling;
+}
+
 async function pollRecords(state: ConsumerState, options: PollOptions): Promise<LogRecord[]> {
-  const { recordsMax = recordsMaxDefault, waitMs = waitMsDefault, bytesMin = 1 } = options;
+  const { recordsMax = recordsMaxDefault, waitMs = waitMsDefault, bytesMin = 0 } = options;
   const { clock } = state.store;
   noteHandled(state);
   autoCommitIfDue(state);
@@ -44,7 +76,7 @@ async function pollRecords(state: ConsumerState, options: PollOptions): Promise<
     state.bytesSinceTurn = 0;
     await nextTurn();
   }
-  const endMs = clock.now() + waitMs;
+  let endMs = clock.now() + waitMs;
   const records: LogRecord[] = [];
   let sizeBytes = 0;
   while (state.phase === "open") {
@@ -54,9 +86,14 @@ async function pollRecords(state: ConsumerState, options: PollOptions): Promise<
     } else if (state.isReconcileDue) break;
     throwFailure(state, records);
     sizeBytes += takeRecords(state, records, recordsMax);
+    if (state.tracker !== undefined && records.length > 0) {
+      state.tracker.takeIn(records);
+      break;
+    }
     throwFailure(state, records);
     const isEnough = records.length >= recordsMax || (records.length > 0 && sizeBytes >= bytesMin);
-    const leftMs = endMs - clock.now();
+    const beforeMs = clock.now();
+    const leftMs = endMs - beforeMs;
     if (isEnough || leftMs <= 0 || state.failure !== undefined) break;
     // Either may have come while this poll awaited something else, when there was no wait to end.
     if (state.isReconcileDue || state.phase !== "open") continue;
@@ -65,8 +102,11 @@ async function pollRecords(state: ConsumerState, options: PollOptions): Promise<
       if (records.length > 0) break;
       options.signal?.throwIfAborted();
     }
+    // A clock that was set back must not make the wait longer by that.
+    endMs -= Math.max(0, beforeMs - clock.now());
     autoCommitIfDue(state);
   }
+  if (records.length === 0) state.bytesSinceTurn += emptyPollBytes;
   return records;
 }
 
@@ -75,7 +115,12 @@ function throwFailure(state: ConsumerState, records: readonly LogRecord[]): void
   const { failure } = state;
   if (failure === undefined || records.length > 0) return;
   state.failure = undefined;
-  throw failure.error;
+  const { error, damage } = failure;
+  // Whoever looks again begins behind the damage, unless the consumer was moved meanwhile.
+  if (damage !== undefined && damage.entry.cursor === damage.cursor) {
+    damage.entry.position = damage.endOffset;
+  }
+  throw error;
 }
 
 /**
@@ -91,7 +136,7 @@ export function recordIterator<K, V>(state: ConsumerState): AsyncIterator<LogRec
   const nextSlow = async (): Promise<Result> => {
     while (state.phase === "open") {
       const [record] = await startPoll(state, { recordsMax: 1, waitMs: Infinity });
-      state.isIterating = true;
+      state.isInHand = true;
       if (record !== undefined) return { done: false, value: record as LogRecord<K, V> };
     }
     return done;
@@ -101,9 +146,10 @@ export function recordIterator<K, V>(state: ConsumerState): AsyncIterator<LogRec
     const entry = state.partitions[state.current];
     const isSlow = state.isReconcileDue || state.phase !== "open" || state.polling !== undefined ||
       state.failure !== undefined || entry === undefined || entry.isPaused ||
-      entry.index >= entry.records.length || !state.isIterating;
+      entry.index >= entry.records.length || !state.isInHand;
     if (isSlow) return undefined;
     entry.handled = entry.position;
+    autoCommitIfDue(state);
     target.length = 0;
     takeRecords(state, target, 1);
     const record = target[0];

@@ -1,10 +1,12 @@
 /** Where a consumer is, and moving it: seek, pause, resume, assign. */
 
 import type { TopicPartition } from "../coordinator/topic_partition.ts";
+import { isolatedEnd } from "../log/committed_reader.ts";
 import { findOffsetForTimestamp, readableEnd } from "../log/log_reader.ts";
 import { logOf } from "../store/partitions.ts";
 import { getPartitionState, getTopicState } from "../store/store.ts";
 import { checkNumber } from "../store/store_options.ts";
+import { saveOffsets, uncommittedHandled } from "./consumer_commit.ts";
 import { placeEntry } from "./consumer_fetch.ts";
 import { checkPartitionList } from "./consumer_options.ts";
 import { addEntries, partitionOf, placeUnplaced, removeEntries } from "./consumer_rebalance.ts";
@@ -12,7 +14,9 @@ import type { ConsumedPartition, Consumer, ConsumerState } from "./consumer_stat
 import {
   checkExists,
   getConsumed,
+  isAutoCommitting,
   nameOfPartition,
+  noteHandled,
   openState,
   stateOf,
   wakeConsumer,
@@ -37,6 +41,7 @@ export function seek<K, V>(
   const state = openState(consumer);
   const entry = getConsumed(state, topic, partition, "seek in");
   placeEntry(state, entry, offsetOfSeek(state, entry, to));
+  state.tracker?.forget([entry]);
   state.unplaced.delete(entry);
   wakeConsumer(state);
 }
@@ -45,7 +50,7 @@ function offsetOfSeek(state: ConsumerState, entry: ConsumedPartition, to: unknow
   const topic = getTopicState(state.store, entry.topic);
   const log = logOf(state.store, topic, getPartitionState(topic, entry.partition));
   if (to === "earliest") return log.startOffset;
-  if (to === "latest") return readableEnd(log);
+  if (to === "latest") return isolatedEnd(log, state.options.isolation);
   if (to instanceof Date) {
     const time = to.getTime();
     if (Number.isNaN(time)) throw new RangeError("to is a Date without a time");
@@ -131,13 +136,15 @@ export function positionOf<K, V>(
 
 /**
  * Gives a consumer that was opened with `partitions` others in their place; those it keeps go on
- * where they were.
+ * where they were. With `autoCommit`, what was handled of those it leaves is committed; that what
+ * the last poll gave is handled shows only with the next one.
  *
  * @param consumer The consumer.
  * @param partitions Its partitions from now on.
  * @returns Resolves when their positions are known.
  * @throws TypeError or RangeError, or TypeError for a consumer that shares a group's topics.
- * OttlaError `UNKNOWN_TOPIC_OR_PARTITION`, `HANDLE_CLOSED`.
+ * OttlaError `UNKNOWN_TOPIC_OR_PARTITION`, `HANDLE_CLOSED`; what the commit or the offset store
+ * throws, after the partitions are the consumer's.
  */
 export async function assign<K, V>(
   consumer: Consumer<K, V>,
@@ -149,16 +156,24 @@ export async function assign<K, V>(
     throw new TypeError("Cannot assign partitions to a consumer of topics: its group does that");
   }
   for (const entry of partitions) checkExists(state.store, entry);
-  const wanted = new Map(
-    partitions.map((entry) => [nameOfPartition(entry.topic, entry.partition), entry]),
+  const wanted = new Set(
+    partitions.map(({ topic, partition }) => nameOfPartition(topic, partition)),
   );
-  removeEntries(
-    state,
-    state.partitions.filter(({ topic, partition }) =>
-      !wanted.has(nameOfPartition(topic, partition))
-    ),
+  const left = state.partitions.filter(({ topic, partition }) =>
+    !wanted.has(nameOfPartition(topic, partition))
   );
-  addEntries(state, [...wanted].filter(([name]) => !state.byName.has(name)).map(([, p]) => p));
+  if (state.tracker !== undefined) noteHandled(state);
+  const saving = isAutoCommitting(state)
+    ? saveOffsets(state, uncommittedHandled(state, left))
+    : undefined;
+  removeEntries(state, left);
+  addEntries(state, partitions);
   wakeConsumer(state);
-  await placeUnplaced(state);
+  try {
+    await placeUnplaced(state);
+    await saving;
+  } finally {
+    // A poll that waits has not seen them while they had no positions.
+    wakeConsumer(state);
+  }
 }

@@ -17,15 +17,17 @@ import {
   takePartitions,
 } from "../coordinator/membership.ts";
 import type { TopicPartition } from "../coordinator/topic_partition.ts";
-import { isOttlaError, OttlaError } from "../errors.ts";
-import { saveOffsets, settleCommits, uncommitted } from "./consumer_commit.ts";
-import { placeEntry, resetPosition } from "./consumer_fetch.ts";
-import type { PartitionsListener } from "./consumer_options.ts";
-import { topicListOf } from "./consumer_options.ts";
+import { OttlaError } from "../errors.ts";
+import { checkNumber } from "../store/store_options.ts";
+import { saveOffsets, settleCommits, uncommittedHandled } from "./consumer_commit.ts";
+import { placeEntry, placeLater, resetPosition } from "./consumer_fetch.ts";
+import type { ConsumedOffset, PartitionsListener } from "./consumer_options.ts";
+import { checkPartitionList, topicListOf } from "./consumer_options.ts";
 import type { ConsumedPartition, ConsumerState, Deserializer } from "./consumer_state.ts";
 import {
   findConsumed,
   isAutoCommitting,
+  isGone,
   nameOfPartition,
   noteHandled,
   wakeConsumer,
@@ -115,24 +117,35 @@ async function loseAll(state: ConsumerState, errors: unknown[]): Promise<void> {
   await tell(state.options.onLost, lost, errors);
 }
 
-/** Lets go of partitions: those of topics that are gone are lost, the others are handed over. */
 async function giveUp(
   state: ConsumerState,
   partitions: readonly TopicPartition[],
   errors: unknown[],
 ): Promise<void> {
   if (partitions.length === 0) return;
-  const exists = ({ topic, partition }: TopicPartition): boolean =>
-    state.store.topics.get(topic)?.partitions[partition] !== undefined;
-  const revoked = partitions.filter(exists);
-  const lost = partitions.filter((entry) => !exists(entry));
-  removeEntries(state, lost);
-  await handOver(state, revoked, errors);
-  await tell(state.options.onLost, lost, errors);
+  await letGo(state, partitions, errors);
   const { group, member } = state;
   if (group !== undefined && member !== undefined && member.state === "active") {
     releasePartitions(group.membership, member, partitions);
   }
+}
+
+/** Lets go of partitions: those of topics that are gone are lost, the others are handed over. */
+async function letGo(
+  state: ConsumerState,
+  partitions: readonly TopicPartition[],
+  errors: unknown[],
+): Promise<void> {
+  const isLeft = ({ topic, partition }: TopicPartition): boolean => {
+    const entry = findConsumed(state, topic, partition);
+    return state.store.topics.get(topic)?.partitions[partition] !== undefined &&
+      (entry === undefined || !isGone(entry));
+  };
+  const revoked = partitions.filter(isLeft);
+  const lost = partitions.filter((entry) => !isLeft(entry));
+  removeEntries(state, lost);
+  await handOver(state, revoked, errors);
+  await tell(state.options.onLost, lost, errors);
 }
 
 /** Commits what was handled, tells the listener, and forgets the partitions. */
@@ -144,10 +157,11 @@ async function handOver(
   if (revoked.length === 0) return;
   const entries = entriesOf(state, revoked);
   await state.tracker?.drain(revoked);
-  if (!state.isIterating) noteHandled(state);
+  if (state.tracker !== undefined || !state.isInHand) noteHandled(state);
   if (isAutoCommitting(state)) {
     // In the order of the calls, so that what the listener commits counts.
-    await saveOffsets(state, uncommitted(entries, "handled")).catch((error) => errors.push(error));
+    await saveOffsets(state, uncommittedHandled(state, entries))
+      .catch((error) => errors.push(error));
   }
   await tell(state.options.onRevoked, revoked, errors);
   await settleCommits(state);
@@ -167,13 +181,14 @@ async function begin(
 }
 
 /**
- * Adds partitions to those of the consumer, without positions yet.
+ * Adds partitions to those of the consumer, each once, without positions yet.
  *
  * @param state The consumer.
  * @param partitions The partitions.
  */
 export function addEntries(state: ConsumerState, partitions: readonly TopicPartition[]): void {
   for (const { topic, partition } of partitions) {
+    if (findConsumed(state, topic, partition) !== undefined) continue;
     const entry: ConsumedPartition = {
       topic,
       partition,
@@ -197,13 +212,17 @@ export function addEntries(state: ConsumerState, partitions: readonly TopicParti
  * Gives positions to the partitions that have none yet: what was committed for them.
  *
  * @param state The consumer.
- * @throws What the user's offset store throws; then the next poll tries again.
+ * @throws What the user's offset store throws, TypeError or RangeError if it gives something else
+ * than offsets; then the next poll tries again.
  */
 export async function placeUnplaced(state: ConsumerState): Promise<void> {
+  if (state.unplaced.size === 0) return;
+  // A partition that was left and is back begins with what is being committed.
+  await settleCommits(state);
   const entries = [...state.unplaced];
-  if (entries.length === 0) return;
   const { offsetStore } = state.options;
   const loaded = await offsetStore?.load(entries.map(partitionOf));
+  if (offsetStore !== undefined) checkLoaded(loaded);
   for (const entry of entries) {
     // It may have been taken away, or been given a position by a seek, in the meantime.
     if (!state.unplaced.delete(entry) || entry.position >= 0) continue;
@@ -216,6 +235,16 @@ export async function placeUnplaced(state: ConsumerState): Promise<void> {
   }
 }
 
+/** What is wrong here would otherwise be a place where nobody wanted to begin. */
+function checkLoaded(loaded: unknown): asserts loaded is readonly ConsumedOffset[] {
+  const name = "what offsetStore.load() gives";
+  checkPartitionList(name, loaded);
+  for (const entry of loaded) {
+    const { offset } = entry as Partial<ConsumedOffset>;
+    checkNumber(`${name}[].offset`, offset, 0, Number.MAX_SAFE_INTEGER);
+  }
+}
+
 function placeAtFirst(
   state: ConsumerState,
   entry: ConsumedPartition,
@@ -224,9 +253,9 @@ function placeAtFirst(
   try {
     if (committed === undefined) resetPosition(state, entry);
     else placeEntry(state, entry, committed);
-  } catch (error) {
-    // The next look at it resets the position, or says what is wrong with the log.
-    if (!isOttlaError(error)) throw error;
+  } catch {
+    // The next look at it resets the position, or says what keeps it from being read.
+    if (committed !== undefined) placeLater(entry, committed);
   }
 }
 
@@ -240,7 +269,9 @@ export async function leaveGroup(state: ConsumerState): Promise<void> {
   const errors: unknown[] = [];
   const { group, member } = state;
   if (member !== undefined && isLost(member)) await loseAll(state, errors);
-  else await handOver(state, state.partitions.map(partitionOf), errors);
+  else await letGo(state, state.partitions.map(partitionOf), errors);
+  // Of partitions that were let go of before.
+  await settleCommits(state);
   if (group !== undefined && member !== undefined && member.state === "active") {
     leaveMembership(group.membership, member, { keepsPlace: member.instanceId !== undefined });
   }

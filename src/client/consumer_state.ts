@@ -64,6 +64,8 @@ export interface StoredContent {
 export interface HandlingTracker {
   /** What records were made of that went through serdes. */
   readonly stored: WeakMap<object, StoredContent>;
+  /** Takes what is given out, in the turn in which it is. */
+  readonly takeIn: (records: readonly LogRecord[]) => void;
   /** The offset below which everything of a partition is handled. */
   readonly handledOf: (entry: ConsumedPartition) => number;
   /** Waits until nothing of some partitions is under way, and begins nothing more of them. */
@@ -72,6 +74,19 @@ export interface HandlingTracker {
   readonly forget: (partitions: readonly TopicPartition[]) => void;
   /** Takes a record that no serde could read; false if it must not be given out. */
   readonly takeUndeserializable: (record: LogRecord, error: OttlaError) => boolean;
+  /** Begins nothing more, for the store is gone. */
+  readonly abandon: () => void;
+}
+
+/** What went wrong while there were records to give out. */
+export interface PollFailure {
+  readonly error: unknown;
+  /** The damage that it is about: the partition goes on behind it once that was told. */
+  readonly damage?: {
+    readonly entry: ConsumedPartition;
+    readonly cursor: LogCursor;
+    readonly endOffset: number;
+  } | undefined;
 }
 
 /** What is inside a consumer. */
@@ -94,16 +109,18 @@ export interface ConsumerState {
   readonly unplaced: Set<ConsumedPartition>;
   /** Whether the group may have something to give or to take. */
   isReconcileDue: boolean;
-  /** Whether the last record was given out alone, and is not handled before the next is asked for. */
-  isIterating: boolean;
-  /** Found while there were records to give out; thrown by the next poll. */
-  failure: { readonly error: unknown } | undefined;
-  /** The poll that is under way. */
-  polling: Promise<unknown> | undefined;
+  /** Whether what was given out last is being dealt with, and not handled before more is asked for. */
+  isInHand: boolean;
+  /** Thrown by the next poll that has nothing to give out. */
+  failure: PollFailure | undefined;
+  /** The poll that is under way, or the opening. */
+  polling: Promise<readonly LogRecord[]> | undefined;
   /** Ends the wait that is under way. */
   wake: (() => void) | undefined;
   /** Commits that are under way. */
   readonly saving: Set<Promise<void>>;
+  /** Whether one of them is a commit that nobody asked for. */
+  isAutoSaving: boolean;
   /** Set while `consumeEach` handles the records. */
   tracker: HandlingTracker | undefined;
   lastAutoCommitMs: number;
@@ -135,6 +152,14 @@ export function findConsumed(
   partition: number,
 ): ConsumedPartition | undefined {
   return state.byName.get(nameOfPartition(topic, partition));
+}
+
+/**
+ * Whether the topic that a partition was read from was deleted. What has its name now is another
+ * partition, of which nothing is known.
+ */
+export function isGone({ log }: ConsumedPartition): boolean {
+  return log !== undefined && log.isClosed;
 }
 
 /** What a partition is kept under; no name of a topic has a slash. */

@@ -1,6 +1,8 @@
 /** Waits for what a poll may be waiting for: records, its group, its time, its end. */
 
+import { isLookingAhead } from "../log/committed_reader.ts";
 import type { Log } from "../log/log.ts";
+import { nextTurn } from "../platform/clock.ts";
 import type { ConsumerState } from "./consumer_state.ts";
 
 /** The longest that one timer runs. */
@@ -21,6 +23,10 @@ export function waitForMore(
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
   const { clock } = state.store;
+  const isSearching = state.partitions.some((entry) =>
+    !entry.isPaused && isLookingAhead(entry.cursor)
+  );
+  if (isSearching) return nextTurn().then(() => signal?.aborted !== true);
   const logs: Log[] = [];
   for (const { log, isPaused } of state.partitions) {
     if (log !== undefined && !log.isClosed && !isPaused) logs.push(log);

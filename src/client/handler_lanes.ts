@@ -2,28 +2,38 @@
  * Runs handlers of records side by side and keeps those of one key in order.
  *
  * A key of a partition is a lane: its records go one behind the other. Records without a key have
- * no lane and wait for none. Of each partition the offset is known below which everything is done;
- * no later one may be committed, however much behind it is done already.
+ * no lane and wait for none. Of each partition the oldest record is known that is not done; no later
+ * offset may be committed, however much behind it is done already.
  */
 
 import type { LogRecord } from "../record/record.ts";
 
-/** One record and what has become of it. */
+/**
+ * How many records may be kept account of: as long as one is not done, so many behind it may be
+ * handled before no more are taken in.
+ */
+export const takenMax = 100_000;
+
+/** One record that is to be handled. */
 export interface Task {
   readonly record: LogRecord<unknown, unknown>;
   readonly partition: PartitionTasks;
   /** Undefined if it has no key. */
   readonly lane: string | undefined;
+  readonly progress: Progress;
+}
+
+/** What has become of a record, which is not kept for it. */
+export interface Progress {
+  readonly offset: number;
   isDone: boolean;
 }
 
 /** What is under way of one partition. */
 export interface PartitionTasks {
   /** In the order of their offsets; those at the front that are done have been removed. */
-  readonly tasks: Task[];
+  readonly taken: Progress[];
   running: number;
-  /** Behind the last record that was taken in; -1 if there was none. */
-  endOffset: number;
   /** Whether it is to go to someone else: nothing of it is tried again. */
   isDraining: boolean;
 }
@@ -41,7 +51,9 @@ export interface HandlerLanes {
   running: number;
   /** Not running yet, ready or behind another one. */
   waiting: number;
-  /** Called when a task is over. */
+  /** How many records are kept account of: with those that are done behind one that is not. */
+  taken: number;
+  /** Called when a task is over, or some were dropped. */
   readonly watchers: Set<() => void>;
 }
 
@@ -61,12 +73,13 @@ export function handlerLanes(concurrency: number, run: HandlerLanes["run"]): Han
     ready: [],
     running: 0,
     waiting: 0,
+    taken: 0,
     watchers: new Set(),
   };
 }
 
 /**
- * Takes in a record and starts its handler as soon as its lane and the concurrency allow.
+ * Takes in a record; `startTasks` starts its handler as soon as its lane and the concurrency allow.
  *
  * @param lanes The lanes.
  * @param name Of its partition.
@@ -81,13 +94,14 @@ export function addTask(
 ): void {
   let partition = lanes.partitions.get(name);
   if (partition === undefined) {
-    partition = { tasks: [], running: 0, endOffset: -1, isDraining: false };
+    partition = { taken: [], running: 0, isDraining: false };
     lanes.partitions.set(name, partition);
   }
   const lane = key === null ? undefined : `${name}/${textOfKey(key)}`;
-  const task: Task = { record, partition, lane, isDone: false };
-  partition.tasks.push(task);
-  partition.endOffset = record.offset + 1;
+  const progress = { offset: record.offset, isDone: false };
+  const task: Task = { record, partition, lane, progress };
+  partition.taken.push(progress);
+  lanes.taken++;
   lanes.waiting++;
   const queue = lane === undefined ? undefined : lanes.lanes.get(lane);
   if (queue !== undefined) {
@@ -96,25 +110,38 @@ export function addTask(
   }
   if (lane !== undefined) lanes.lanes.set(lane, []);
   lanes.ready.push(task);
-  startReady(lanes);
 }
 
 /**
- * The offset below which everything of a partition is done.
+ * Starts handlers of what was taken in, as many as may run. A handler may drop what comes behind it.
+ *
+ * @param lanes The lanes.
+ */
+export function startTasks(lanes: HandlerLanes): void {
+  while (lanes.running < lanes.concurrency) {
+    const task = lanes.ready.shift();
+    if (task === undefined) return;
+    lanes.waiting--;
+    lanes.running++;
+    task.partition.running++;
+    void lanes.run(task).then((isDone) => endTask(lanes, task, isDone));
+  }
+}
+
+/**
+ * The oldest record of a partition that is not done.
  *
  * @param lanes The lanes.
  * @param name Of the partition.
- * @returns The offset, or -1 if nothing was taken in.
+ * @returns Its offset, or undefined if all that was taken in is done.
  */
-export function doneOffset(lanes: HandlerLanes, name: string): number {
-  const partition = lanes.partitions.get(name);
-  if (partition === undefined) return -1;
-  return partition.tasks[0]?.record.offset ?? partition.endOffset;
+export function oldestOffset(lanes: HandlerLanes, name: string): number | undefined {
+  return lanes.partitions.get(name)?.taken[0]?.offset;
 }
 
 /**
- * Forgets up to where a partition was taken in and done, because it is read from elsewhere. What is
- * running goes on, and its key waits for it.
+ * Forgets what was taken in of a partition, because it is read from elsewhere. What is running goes
+ * on, and its key waits for it.
  *
  * @param lanes The lanes.
  * @param name Of the partition.
@@ -123,9 +150,10 @@ export function restartPartition(lanes: HandlerLanes, name: string): void {
   const partition = lanes.partitions.get(name);
   if (partition === undefined) return;
   dropTasks(lanes, (task) => task.partition === partition);
-  partition.tasks.length = 0;
-  partition.endOffset = -1;
+  lanes.taken -= partition.taken.length;
+  partition.taken.length = 0;
   partition.isDraining = false;
+  tellWatchers(lanes);
 }
 
 /**
@@ -158,13 +186,17 @@ export async function drainLanes(lanes: HandlerLanes, names: readonly string[]):
  *
  * @param lanes The lanes.
  * @param waitingMax How many may wait.
- * @returns Resolves when fewer do.
+ * @returns Resolves with how many there is room for.
  */
-export async function waitForRoom(lanes: HandlerLanes, waitingMax: number): Promise<void> {
-  while (lanes.waiting >= waitingMax) await nextEnd(lanes);
+export async function waitForRoom(lanes: HandlerLanes, waitingMax: number): Promise<number> {
+  for (;;) {
+    const room = Math.min(waitingMax - lanes.waiting, takenMax - lanes.taken);
+    if (room > 0) return room;
+    await nextEnd(lanes);
+  }
 }
 
-/** Resolves when the next task is over. */
+/** Resolves when the next task is over, or some were dropped. */
 function nextEnd(lanes: HandlerLanes): Promise<void> {
   return new Promise((resolve) => {
     const watcher = (): void => {
@@ -193,30 +225,24 @@ function dropLane(lanes: HandlerLanes, lane: string): void {
   lanes.lanes.delete(lane);
 }
 
-function startReady(lanes: HandlerLanes): void {
-  while (lanes.running < lanes.concurrency) {
-    const task = lanes.ready.shift();
-    if (task === undefined) return;
-    lanes.waiting--;
-    lanes.running++;
-    task.partition.running++;
-    void lanes.run(task).then((isDone) => endTask(lanes, task, isDone));
-  }
-}
-
 function endTask(lanes: HandlerLanes, task: Task, isDone: boolean): void {
-  const { partition, lane } = task;
-  task.isDone = isDone;
+  const { partition, lane, progress } = task;
+  progress.isDone = isDone;
   lanes.running--;
   partition.running--;
   let count = 0;
-  while (partition.tasks[count]?.isDone === true) count++;
-  partition.tasks.splice(0, count);
+  while (partition.taken[count]?.isDone === true) count++;
+  partition.taken.splice(0, count);
+  lanes.taken -= count;
   const next = lane === undefined ? undefined : lanes.lanes.get(lane)?.shift();
   if (next !== undefined) lanes.ready.push(next);
   else if (lane !== undefined) lanes.lanes.delete(lane);
-  startReady(lanes);
-  for (const watcher of [...lanes.watchers]) watcher();
+  startTasks(lanes);
+  tellWatchers(lanes);
+}
+
+function tellWatchers({ watchers }: HandlerLanes): void {
+  for (const watcher of [...watchers]) watcher();
 }
 
 /** A text that is the same for the same bytes and for no others. */

@@ -83,8 +83,8 @@ export function read<K = Uint8Array | null, V = Uint8Array | null>(
  * @param topic The topic's name, or a topic with types, whose serdes are not used.
  * @param options What to read; `limit` counts batches. A batch that holds the first or last offset
  * is given whole.
- * @returns The batches, control batches included, their checksums verified. Each lies in a buffer
- * that is used again for the next.
+ * @returns The batches, their checksums verified; control batches included, but not where only what
+ * was committed is read. Each lies in a buffer that is used again for the next.
  * @throws As `read`.
  */
 export function readBatches(

@@ -1,6 +1,7 @@
 /** What may be asked of a reading, checked once at the border. */
 
 import type { OttlaError } from "../errors.ts";
+import type { IsolationLevel } from "../log/committed_reader.ts";
 import { checkObject, checkSignal, checkWholeNumber } from "../store/store_options.ts";
 
 /** A stretch of a log that cannot be read. */
@@ -28,6 +29,11 @@ export interface ReadOptions {
   readonly to?: number | Date | undefined;
   /** How many records at most. */
   readonly limit?: number | undefined;
+  /**
+   * What of transactions is read: all that is there ("readUncommitted", unless given), or only what
+   * was committed, and nothing from the first offset on of which that is still open.
+   */
+  readonly isolation?: IsolationLevel | undefined;
   /** Whether to wait for records to come; else reading ends where the log ended when it began. */
   readonly live?: boolean | undefined;
   /** Ends the reading with its reason as the error. */
@@ -51,10 +57,26 @@ export function checkReadOptions(options: ReadOptions): void {
   if (live !== undefined && typeof live !== "boolean") {
     throw new TypeError(`live must be true or false, got ${typeof live}`);
   }
+  checkIsolation(options.isolation);
   checkSignal(signal);
   if (onGap !== undefined && typeof onGap !== "function") {
     throw new TypeError(`onGap must be a function, got ${typeof onGap}`);
   }
+}
+
+/**
+ * Checks an isolation level.
+ *
+ * @param isolation What was given.
+ * @throws TypeError if it is none.
+ */
+export function checkIsolation(isolation: unknown): void {
+  const isLevel = isolation === undefined || isolation === "readUncommitted" ||
+    isolation === "readCommitted";
+  if (isLevel) return;
+  throw new TypeError(
+    `isolation must be "readUncommitted" or "readCommitted", got ${String(isolation)}`,
+  );
 }
 
 function checkOffsetOrDate(name: string, value: unknown): void {

@@ -62,6 +62,8 @@ export interface GroupContent {
 /** A group of an open store. */
 export interface Group extends GroupContent {
   readonly membership: Membership;
+  /** How many consumers have it in their hands, members or not. */
+  holderCount: number;
   /** Whether its GroupMetadata record is behind what is true. */
   isMetadataDue: boolean;
   /** Offsets that are gone and whose tombstones could not be written yet. */

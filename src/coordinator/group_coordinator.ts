@@ -163,6 +163,7 @@ function newGroup(
       onFirstMember: () => noteFirstMember(coordinator, group),
       onEmptied: () => noteEmptied(coordinator, group),
     }),
+    holderCount: 0,
     isMetadataDue: false,
     dueTombstones: [],
     lastChange: undefined,
@@ -224,8 +225,16 @@ function startExpiry(coordinator: GroupCoordinator): void {
     for (const group of groups.values()) {
       expireGroup(log, group);
       writeDueIfWritten(coordinator, group);
+      if (isForgettable(coordinator, group)) groups.delete(group.groupId);
     }
   }, offsetsRetentionCheckMs);
+}
+
+/** Names of groups may be used once only: of one that nobody uses or will write to nothing is kept. */
+function isForgettable({ log }: GroupCoordinator, group: Group): boolean {
+  const { holderCount, lastChange, dueTombstones } = group;
+  const isIdle = holderCount === 0 && lastChange === undefined && log.waiting.length === 0;
+  return isIdle && dueTombstones.length === 0 && !isGroupInUse(group);
 }
 
 function writeDueIfWritten(coordinator: GroupCoordinator, group: Group): void {

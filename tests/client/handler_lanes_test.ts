@@ -8,11 +8,13 @@ import fc from "fast-check";
 import type { HandlerLanes, Task } from "../../src/client/handler_lanes.ts";
 import {
   addTask,
-  doneOffset,
   drainLanes,
   finishLanes,
   handlerLanes,
+  oldestOffset,
   restartPartition,
+  startTasks,
+  takenMax,
   waitForRoom,
 } from "../../src/client/handler_lanes.ts";
 import type { LogRecord } from "../../src/record/record.ts";
@@ -56,6 +58,7 @@ function add(lanes: HandlerLanes, offset: number, key: string | null, name = "or
     headers: [],
   };
   addTask(lanes, name, record, bytes);
+  startTasks(lanes);
 }
 
 describe("handler lanes", () => {
@@ -85,6 +88,7 @@ describe("handler lanes", () => {
     const record = (offset: number, key: Uint8Array): void => {
       const content = { timestamp: 0, key, value: null, headers: [] };
       addTask(lanes, "orders/0", { topic: "orders", partition: 0, offset, ...content }, key);
+      startTasks(lanes);
     };
     record(0, Uint8Array.of(0xff, 0xfe));
     record(1, Uint8Array.of(0xff, 0xfd));
@@ -108,14 +112,14 @@ describe("handler lanes", () => {
 
   it("all is done up to the oldest record that is not", async () => {
     const { lanes, end } = heldLanes(8);
-    assert.equal(doneOffset(lanes, "orders/0"), -1);
+    assert.equal(oldestOffset(lanes, "orders/0"), undefined);
     for (const offset of [10, 11, 15]) add(lanes, offset, null);
-    assert.equal(doneOffset(lanes, "orders/0"), 10);
+    assert.equal(oldestOffset(lanes, "orders/0"), 10);
     await end(15);
     await end(11);
-    assert.equal(doneOffset(lanes, "orders/0"), 10);
+    assert.equal(oldestOffset(lanes, "orders/0"), 10);
     await end(10);
-    assert.equal(doneOffset(lanes, "orders/0"), 16);
+    assert.equal(oldestOffset(lanes, "orders/0"), undefined);
   });
 
   it("a record that was not handled holds the offset", async () => {
@@ -124,7 +128,7 @@ describe("handler lanes", () => {
     await end(0);
     await end(1, false);
     await end(2);
-    assert.equal(doneOffset(lanes, "orders/0"), 1);
+    assert.equal(oldestOffset(lanes, "orders/0"), 1);
   });
 
   it("draining a partition drops what has not begun and waits for what has", async () => {
@@ -143,8 +147,8 @@ describe("handler lanes", () => {
     await drained;
     assert.deepEqual(running, [4]);
     assert.equal(lanes.waiting, 0);
-    assert.equal(doneOffset(lanes, "orders/0"), 1);
-    assert.equal(doneOffset(lanes, "orders/1"), 4);
+    assert.equal(oldestOffset(lanes, "orders/0"), 1);
+    assert.equal(oldestOffset(lanes, "orders/1"), 4);
   });
 
   it("finishing waits for everything", async () => {
@@ -157,7 +161,7 @@ describe("handler lanes", () => {
     assert.equal(isFinished, false);
     await end(2);
     await finished;
-    assert.equal(doneOffset(lanes, "orders/0"), 3);
+    assert.equal(oldestOffset(lanes, "orders/0"), undefined);
   });
 
   it("a partition that is read from elsewhere begins anew, and its keys keep their order", async () => {
@@ -165,15 +169,56 @@ describe("handler lanes", () => {
     add(lanes, 5, "a");
     add(lanes, 6, "a");
     restartPartition(lanes, "orders/0");
-    assert.equal(doneOffset(lanes, "orders/0"), -1);
+    assert.equal(oldestOffset(lanes, "orders/0"), undefined);
     add(lanes, 2, "a");
     assert.deepEqual(running, [5]);
-    assert.equal(doneOffset(lanes, "orders/0"), 2);
+    assert.equal(oldestOffset(lanes, "orders/0"), 2);
     await end(5);
     assert.deepEqual(running, [2]);
     await end(2);
-    assert.equal(doneOffset(lanes, "orders/0"), 3);
+    assert.equal(oldestOffset(lanes, "orders/0"), undefined);
     assert.equal(lanes.waiting, 0);
+  });
+
+  it("a partition that begins anew keeps nothing of what was dropped", async () => {
+    const { lanes, running, end } = heldLanes(1);
+    add(lanes, 0, "a");
+    add(lanes, 1, "b");
+    add(lanes, 2, "b");
+    const draining = drainLanes(lanes, ["orders/0"]);
+    assert.equal(lanes.partitions.get("orders/0")!.isDraining, true);
+    restartPartition(lanes, "orders/0");
+    assert.deepEqual([lanes.taken, lanes.waiting], [0, 0]);
+    assert.equal(lanes.partitions.get("orders/0")!.isDraining, false);
+    add(lanes, 1, "b");
+    await end(0);
+    assert.deepEqual(running, [1]);
+    await end(1);
+    await draining;
+    assert.deepEqual([lanes.taken, lanes.lanes.size], [0, 0]);
+  });
+
+  it("has no room while too many behind one that is not done have been handled", async () => {
+    let endFirst = (_: boolean): void => {};
+    const lanes = handlerLanes(
+      2,
+      ({ record }: Task) =>
+        record.offset === 0 ? new Promise((resolve) => endFirst = resolve) : Promise.resolve(true),
+    );
+    for (let offset = 0; offset < takenMax; offset++) {
+      add(lanes, offset, null);
+      if (offset % 100 === 0) await settled();
+    }
+    while (lanes.waiting > 0) await settled();
+    assert.equal(oldestOffset(lanes, "orders/0"), 0);
+    let room = 0;
+    const waiting = waitForRoom(lanes, 5).then((count) => room = count);
+    await settled();
+    assert.equal(room, 0);
+    endFirst(true);
+    await waiting;
+    assert.equal(room, 5);
+    assert.equal(lanes.taken, 0);
   });
 
   it("whatever ends when, keys keep their order and nothing is left", async () => {
@@ -208,11 +253,11 @@ describe("handler lanes", () => {
               const left = tasks.findIndex(({ partition }, at) =>
                 partition === name && !ended.includes(at)
               );
-              if (left >= 0) assert.equal(doneOffset(lanes, name), left);
+              assert.equal(oldestOffset(lanes, name), left < 0 ? undefined : left);
             }
           }
           assert.equal(ended.length, tasks.length);
-          assert.equal(lanes.waiting + lanes.running + lanes.lanes.size, 0);
+          assert.equal(lanes.waiting + lanes.running + lanes.taken + lanes.lanes.size, 0);
         },
       ),
       { numRuns: 50 },

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
 import { append } from "../../src/client/append.ts";
-import { closeConsumer, openConsumer } from "../../src/client/consumer.ts";
+import { closeConsumer, commit, openConsumer } from "../../src/client/consumer.ts";
 import { commitOffsets, committedOffsets, listGroups } from "../../src/client/groups.ts";
 import { groupLog } from "../../src/coordinator/group_log.ts";
 import { expireGroup } from "../../src/coordinator/group_expiry.ts";
@@ -170,6 +170,29 @@ describe("the expiry of offsets", () => {
     await clock.advance(offsetsRetentionCheckMs);
     assert.deepEqual(await partitionsIn(store), []);
     await settled();
+    await closeStore(store);
+  });
+
+  it("leaves nothing in memory of groups that were used once", async () => {
+    const clock = manualClock();
+    const store = await open(memoryFileSystem(), { clock, ...hour });
+    await makeTopic(store);
+    const { groups } = await groupCoordinator(internalsOf(store));
+    const [first] = internalsOf(store).topics.keys();
+    const partitions = [{ topic: first!, partition: 0 }];
+    const kept = await openConsumer(store, { groupId: "kept", partitions });
+    for (let n = 0; n < 20; n++) {
+      const options = { groupId: `once-${n}`, topics: first, autoCommit: false };
+      await closeConsumer(await openConsumer(store, options));
+      await commitOffsets(store, `committed-${n}`, [{ ...partitions[0]!, offset: 0 }]);
+    }
+    assert.equal(groups.size, 41);
+    await clock.advance(offsetsRetentionCheckMs);
+    assert.equal(groups.size, 21);
+    await clock.advance(60 * minuteMs);
+    assert.deepEqual([...groups.keys()], ["kept"]);
+    await commit(kept, [{ ...partitions[0]!, offset: 0 }]);
+    assert.equal((await committedOffsets(store, "kept")).length, 1);
     await closeStore(store);
   });
 
