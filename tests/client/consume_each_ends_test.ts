@@ -333,6 +333,36 @@ describe("while consumeEach is at work", () => {
     });
   });
 
+  it("what waits for its handler goes with its topic, when that is made anew", async () => {
+    await withStore(async (store) => {
+      await createTopic(store, "jobs");
+      await appendBatch(store, "jobs", numbered(0, 17));
+      const consumer = await worker(store, {
+        topics: undefined,
+        partitions: [{ topic: "jobs", partition: 0 }],
+      });
+      const seen: string[] = [];
+      let go = (): void => {};
+      const held = new Promise<void>((resolve) => go = resolve);
+      const handling = consumeEach(consumer, async ({ value }) => {
+        seen.push(textOf(value));
+        await held;
+      }, { concurrency: 1 });
+      await settled();
+      await deleteTopic(store, "jobs");
+      await createTopic(store, "jobs");
+      await appendBatch(store, "jobs", numbered(100, 102));
+      go();
+      await settled();
+      await settled();
+      await closeConsumer(consumer);
+      await handling;
+      assert.deepEqual(seen.slice(-2), ["v100", "v101"]);
+      assert.ok(seen.length < 10, seen.join());
+      assert.deepEqual(await committed(store), ["jobs 2"]);
+    });
+  });
+
   it("a handler that fails while its partition goes is not tried again here", async () => {
     await withStore(async (store) => {
       await createTopic(store, "jobs", { partitions: 2 });
