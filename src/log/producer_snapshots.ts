@@ -189,8 +189,9 @@ export function noteRecoveryPoint(log: Log): void {
 }
 
 /**
- * Removes the snapshots that are of no use: all but the newest, the one that a recovery would begin
- * with, and, should these be damaged, those that stand where segments begin.
+ * Removes the snapshots that are of no use: all but the newest, those that a recovery would begin with
+ * after a crash of the process and after a power cut, which may take what is not synced, and, should
+ * these be damaged, those that stand where segments begin.
  *
  * @param log The log.
  */
@@ -198,10 +199,11 @@ export function sweepSnapshots(log: Log): void {
   const { offsets, unsynced } = log.snapshots;
   if (offsets.length < 2) return;
   const limit = trustedOffset(log);
-  const trusted = offsets.findLast((offset) => offset <= limit && !unsynced.includes(offset));
-  const bases = new Set(log.segments.map((segment) => segment.baseOffset));
-  bases.add(trusted ?? offsets[0]!).add(offsets.at(-1)!);
-  dropSnapshots(log, (offset) => !bases.has(offset));
+  const written = offsets.filter((offset) => offset <= limit);
+  const synced = written.filter((offset) => !unsynced.includes(offset));
+  const kept = new Set<number | undefined>(log.segments.map(({ baseOffset }) => baseOffset));
+  kept.add(written.at(-1)).add(synced.at(-1) ?? offsets[0]).add(offsets.at(-1));
+  dropSnapshots(log, (offset) => !kept.has(offset));
 }
 
 /**
