@@ -6,7 +6,7 @@ import { closePooledFile, unpinFile } from "../platform/file_pool.ts";
 import type { Segment } from "../segment/segment.ts";
 import { removeSegmentFiles } from "../segment/segment.ts";
 import type { Log } from "./log.ts";
-import { sweepSnapshots } from "./producer_snapshots.ts";
+import { sweepSnapshots, syncSnapshotsNow } from "./producer_snapshots.ts";
 
 /**
  * Removes the files of segments that were taken out of the log and that nobody reads or syncs.
@@ -16,7 +16,10 @@ import { sweepSnapshots } from "./producer_snapshots.ts";
  */
 export function sweepRetired(log: Log): void {
   const { doomed } = log;
-  if (doomed.length > 0) sweepSnapshots(log);
+  if (doomed.length === 0) return;
+  // From here on only snapshots know of the producers that have no batch in what is left.
+  syncSnapshotsNow(log);
+  sweepSnapshots(log);
   // What a crash leaves of them lies below the start of the log, and goes with the next retention.
   for (let index = 0; index < doomed.length;) {
     const segment = doomed[index]!;
