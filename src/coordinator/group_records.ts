@@ -88,14 +88,7 @@ export function encodeGroupRecord(record: GroupRecord): EncodedRecord {
   return { key: encodeGroupKey(record.key), value: encodeValue(type, record.value) };
 }
 
-/**
- * Encodes the key of a record.
- *
- * @param key The key.
- * @returns Its bytes.
- * @throws RangeError if a field does not fit its type.
- */
-export function encodeGroupKey(key: GroupKey): Uint8Array {
+function encodeGroupKey(key: GroupKey): Uint8Array {
   const codec = codecs.get(key.type)!;
   const writer = byteWriter(96);
   writeInt16(writer, codec.number);

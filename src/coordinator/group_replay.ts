@@ -34,8 +34,6 @@ export interface GroupReplay {
   skippedCount: number;
   /** Why the first of them could not. */
   firstFault: unknown;
-  /** Records of kinds that are not those of groups of consumers. */
-  foreignCount: number;
 }
 
 /** A group as the log has it. */
@@ -65,7 +63,6 @@ export function groupReplay(now: number): GroupReplay {
     foreignIds: new Set(),
     skippedCount: 0,
     firstFault: undefined,
-    foreignCount: 0,
   };
 }
 
@@ -173,7 +170,6 @@ function replayForeignRecord(
   key: Uint8Array,
   value: Uint8Array | null,
 ): void {
-  replay.foreignCount++;
   const groupId = findForeignGroupId(key);
   if (groupId === undefined) return;
   if (value === null) replay.foreignIds.delete(groupId);

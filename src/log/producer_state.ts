@@ -34,7 +34,7 @@ import { forEachRecord } from "../record/record_reader.ts";
 import type { AbortedTransaction } from "../segment/txn_index_file.ts";
 
 /** How many batches of a producer are known, to tell a duplicate by; what may be in flight. */
-export const batchesKnownMax = 5;
+const batchesKnownMax = 5;
 /** A producer that appended nothing for so long, and has no transaction open, is forgotten. */
 export const producerIdExpirationMs = 86_400_000;
 /** How many producers a log knows; for one more, those are forgotten that are idle for longest. */
