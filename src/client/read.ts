@@ -68,11 +68,12 @@ export function read<K = Uint8Array | null, V = Uint8Array | null>(
     if (index >= records.length && !refill()) return undefined;
     const record = records[index++]!;
     if (--left === 0) feed.isDone = true;
-    const { key, value } = record;
-    const typed = record as { key: unknown; value: unknown };
-    if (keySerde !== undefined && key !== null) typed.key = keySerde.deserialize(key);
-    if (valueSerde !== undefined && value !== null) typed.value = valueSerde.deserialize(value);
-    return record as LogRecord<K, V>;
+    const typed = record as LogRecord<K | null, V | null>;
+    if (keySerde !== undefined && record.key !== null) typed.key = keySerde.deserialize(record.key);
+    if (valueSerde !== undefined && record.value !== null) {
+      typed.value = valueSerde.deserialize(record.value);
+    }
+    return typed as LogRecord<K, V>;
   });
 }
 

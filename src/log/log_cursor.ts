@@ -5,6 +5,7 @@
  * checksum covers it.
  */
 
+import { Buffer } from "node:buffer";
 import { getInt64 } from "../bytes/byte_reader.ts";
 import { OttlaError } from "../errors.ts";
 import { batchBytesMax } from "../limits.ts";
@@ -189,7 +190,9 @@ export function fillCursor(cursor: LogCursor): boolean {
   }
   const size = Math.min(availableBytes, Math.max(neededBytes, cursor.readBytes));
   if (!cursor.reusesBuffer || cursor.buffer.length < size) {
-    cursor.buffer = new Uint8Array(cursor.reusesBuffer ? Math.max(size, cursor.readBytes) : size);
+    // Not filled with zeros first: nothing behind what is read into it is ever looked at.
+    const capacity = cursor.reusesBuffer ? Math.max(size, cursor.readBytes) : size;
+    cursor.buffer = new Uint8Array(Buffer.allocUnsafeSlow(capacity).buffer);
     cursor.view = new DataView(cursor.buffer.buffer);
   }
   cursor.filled = readSegment(segment, cursor.buffer.subarray(0, size), position);
