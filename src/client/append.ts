@@ -2,19 +2,18 @@
  * Appending without a producer: one record or many, straight into the batch that is written.
  */
 
-import { getInt64 } from "../bytes/byte_reader.ts";
+import type { GatheredPlace } from "../log/gathered_appends.ts";
+import { gatherAppend, isWorthGathering } from "../log/gathered_appends.ts";
 import type { Ack, Log } from "../log/log.ts";
 import { appendBuilt, checkUsable } from "../log/log.ts";
 import type { BatchBuilder } from "../record/batch_builder.ts";
 import {
   appendRecord,
-  assignOffsets,
   batchBuilder,
-  builtBytes,
   finishBatch,
+  placeBuilt,
   resetBuilder,
 } from "../record/batch_builder.ts";
-import { peekBatchSize } from "../record/batch_view.ts";
 import type { Content, HeaderInput } from "../record/record.ts";
 import type { Partitioner } from "../store/partitioner.ts";
 import { choosePartition } from "../store/partitioner.ts";
@@ -112,16 +111,25 @@ export async function append<K = Content, V = Content>(
   const ack = ackOf(internals, options);
   const call = beginCall(internals, topic as TopicArgument);
   let waiting: Promise<void> | undefined;
+  let place: GatheredPlace | undefined;
   try {
     addRecord(call, record as AppendRecord);
-    waiting = writePortion(call.portions[0]!, call, ack);
+    const portion = call.portions[0]!;
+    finishOpenBatch(portion, call.config, call.now);
+    if (ack === "disk" && isWorthGathering(portion.builder)) {
+      place = gatherAppend(portion.log, portion.builder);
+    } else {
+      waiting = writePortion(portion, ack);
+    }
   } finally {
     giveBack(call);
   }
-  if (waiting !== undefined) await waitFor(waiting, options.signal, call);
   const { log, baseOffset, maxTimestamp } = call.portions[0]!;
+  let offset = baseOffset;
+  if (waiting !== undefined) await waitFor(waiting, options.signal, call);
+  if (place !== undefined) offset = await offsetOfGathered(place, options.signal, call);
   const { partition } = log.source;
-  return { topic: call.topic.name, partition, offset: baseOffset, timestamp: maxTimestamp };
+  return { topic: call.topic.name, partition, offset, timestamp: maxTimestamp };
 }
 
 /**
@@ -161,7 +169,7 @@ export async function appendBatch<K = Content, V = Content>(
       finishOpenBatch(portion, call.config, call.now);
     }
     for (const portion of portions) {
-      const waiting = writePortion(portion, call, ack);
+      const waiting = writePortion(portion, ack);
       if (waiting !== undefined) waits.push(waiting);
     }
   } catch (error) {
@@ -308,26 +316,16 @@ function finishOpenBatch(portion: Portion, config: TopicConfig, now: number): vo
   checkBatchSize(log, config, sizeBytes);
 }
 
-function writePortion(portion: Portion, call: Call, ack: Ack): Promise<void> | undefined {
-  finishOpenBatch(portion, call.config, call.now);
-  if (portion.log.endOffset !== portion.baseOffset) movePortion(portion);
-  return appendBuilt(portion.log, portion.builder, portion.nextOffset, ack);
-}
-
-/**
- * Moves batches to where the log ends now: a serde, a partitioner or a generator of the user's has
- * appended in between.
- */
-function movePortion(portion: Portion): void {
-  const { builder, log } = portion;
-  const { view } = builder;
-  const { length } = builtBytes(builder);
-  const distance = log.endOffset - portion.baseOffset;
-  for (let position = 0; position < length; position += peekBatchSize(view, position)) {
-    assignOffsets(view, position, getInt64(view, position) + distance, log.leaderEpoch);
+/** Writes the finished batches of a portion behind all that was appended before. */
+function writePortion(portion: Portion, ack: Ack): Promise<void> | undefined {
+  const { log, builder } = portion;
+  log.gathered?.write();
+  if (log.endOffset !== portion.baseOffset) {
+    // Or a serde, a partitioner or a generator of the user's has appended in between.
+    portion.baseOffset = log.endOffset;
+    portion.nextOffset = placeBuilt(builder, log.endOffset, log.leaderEpoch);
   }
-  portion.baseOffset += distance;
-  portion.nextOffset += distance;
+  return appendBuilt(log, builder, portion.nextOffset, ack);
 }
 
 function giveBack({ internals, portions }: Call): void {
@@ -343,14 +341,24 @@ function giveBack({ internals, portions }: Call): void {
   }
 }
 
+async function offsetOfGathered(
+  { index, outcome }: GatheredPlace,
+  signal: AbortSignal | undefined,
+  call: Call,
+): Promise<number> {
+  const { baseOffset, storedCount, failure } = await waitFor(outcome, signal, call);
+  if (index >= storedCount) throw asTopicDeleted(call.internals, call.topic, failure);
+  return baseOffset + index;
+}
+
 /** Waits for a level to be reached, or for the signal that says not to. */
-async function waitFor(
-  waiting: Promise<unknown>,
+async function waitFor<T>(
+  waiting: Promise<T>,
   signal: AbortSignal | undefined,
   { internals, topic }: Call,
-): Promise<void> {
+): Promise<T> {
   try {
-    await (signal === undefined ? waiting : untilAborted(waiting, signal));
+    return await (signal === undefined ? waiting : untilAborted(waiting, signal));
   } catch (error) {
     throw asTopicDeleted(internals, topic, error);
   }

@@ -30,6 +30,7 @@ import {
   dropWritten,
 } from "./accepted_batches.ts";
 import { writeEpochCheckpoint } from "./checkpoint_file.ts";
+import type { GatheredAppends } from "./gathered_appends.ts";
 import type { GroupCommit } from "./group_commit.ts";
 import { hideUntilSynced, rejectWaiters, visibleEnd, waitUntilSynced } from "./group_commit.ts";
 import type { LeaderEpochCache } from "./leader_epoch_cache.ts";
@@ -80,6 +81,8 @@ export interface Log {
   transactionIndexes: TransactionIndexes | undefined;
   /** Accepted and not written yet, in the order of their offsets. */
   readonly accepted: AcceptedBatches;
+  /** Appended at "disk" in this turn of the event loop and not written yet. */
+  gathered: GatheredAppends | undefined;
   /** Segments with bytes that may not be on disk, in order. */
   readonly unsynced: Segment[];
   /** Called once, at the next change of the high watermark, and when the log is closed. */
@@ -187,6 +190,7 @@ export function tryWriteAccepted(log: Log): OttlaError | undefined {
  */
 export async function flushLog(log: Log): Promise<void> {
   checkUsable(log);
+  log.gathered?.write();
   writeAccepted(log);
   await waitUntilSynced(log.commit, log.endOffset);
 }
@@ -252,6 +256,7 @@ export async function closeLog(log: Log): Promise<number> {
   if (log.isClosed) return log.commit.syncedOffset;
   try {
     checkUsable(log);
+    log.gathered?.write();
     const failure = tryWriteAccepted(log);
     // From here on nothing is taken, so that what is on disk in the end is all there is.
     log.isClosed = true;

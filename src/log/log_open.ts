@@ -190,6 +190,7 @@ function newLog(
     snapshots: producerSnapshots(snapshotOffsets, place.recoveryPoint, endOffset),
     transactionIndexes: undefined,
     accepted: acceptedBatches(),
+    gathered: undefined,
     unsynced: [],
     watchers: new Set(),
     doomed: [],

@@ -69,6 +69,7 @@ export function logCursor(
  */
 export function readableEnd(log: Log): number {
   checkUsable(log);
+  log.gathered?.write();
   tryWriteAccepted(log);
   return Math.min(log.highWatermark, activeSegment(log).endOffset);
 }

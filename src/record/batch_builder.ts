@@ -224,6 +224,45 @@ export function assignOffsets(
   view.setInt32(position + field.partitionLeaderEpoch, partitionLeaderEpoch);
 }
 
+/**
+ * Gives all finished batches their places, one behind the other.
+ *
+ * @param builder Holds them.
+ * @param baseOffset The offset of the first record.
+ * @param partitionLeaderEpoch Under which they are appended.
+ * @returns The offset behind the last record.
+ */
+export function placeBuilt(
+  builder: BatchBuilder,
+  baseOffset: number,
+  partitionLeaderEpoch: number,
+): number {
+  const { view, batchStart: end } = builder;
+  let offset = baseOffset;
+  for (let position = 0; position < end;) {
+    assignOffsets(view, position, offset, partitionLeaderEpoch);
+    offset += view.getInt32(position + field.lastOffsetDelta) + 1;
+    position += view.getInt32(position + field.batchLength) + logOverheadBytes;
+  }
+  return offset;
+}
+
+/**
+ * Copies the finished batches of one builder behind those of another.
+ *
+ * @param target Where to; it has no open batch with records.
+ * @param source Stays as it is.
+ */
+export function copyBuilt(target: BatchBuilder, source: BatchBuilder): void {
+  assert(target.recordCount === 0, "records of an open batch would be written over");
+  const start = target.batchStart;
+  target.position = start;
+  reserve(target, source.batchStart);
+  target.bytes.set(builtBytes(source), start);
+  target.batchStart = start + source.batchStart;
+  openBatch(target);
+}
+
 function finishBatchCheck(builder: BatchBuilder, options: BatchOptions): void {
   const { baseOffset, producerId = none, producerEpoch = none, baseSequence = none } = options;
   if (!(baseOffset >= 0 && Number.isSafeInteger(baseOffset + builder.recordCount))) {
