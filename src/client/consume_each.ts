@@ -23,10 +23,12 @@ import {
   drainLanes,
   finishLanes,
   handlerLanes,
+  nextEnd,
   oldestOffset,
   restartPartition,
+  roomIn,
   startTasks,
-  waitForRoom,
+  wakeLanes,
 } from "./handler_lanes.ts";
 import { textOfThrown } from "./thrown_text.ts";
 
@@ -34,7 +36,10 @@ import { textOfThrown } from "./thrown_text.ts";
 export interface HandlerContext {
   /** 1 the first time. */
   readonly attempt: number;
-  /** Is aborted when the handler had better stop; what it does then counts if it returns. */
+  /**
+   * Is aborted when the handler had better stop: what it does then counts if it returns; if it
+   * throws, the record comes again.
+   */
   readonly signal: AbortSignal;
 }
 
@@ -201,10 +206,21 @@ async function pollAndHandle(handling: Handling, tracker: HandlingTracker): Prom
   const { state, lanes, stop } = handling;
   const waitingMax = lanes.concurrency * waitingPerHandler;
   while (state.phase === "open" && !stop.signal.aborted) {
-    const recordsMax = await waitForRoom(lanes, waitingMax);
-    if (state.phase !== "open") return;
-    await pollUntilStopped(handling, tracker, recordsMax);
+    const recordsMax = roomIn(lanes, waitingMax);
+    // Without room a poll takes nothing, but gives up the partitions that its group wants.
+    if (recordsMax > 0 || state.isReconcileDue) {
+      await pollUntilStopped(handling, tracker, recordsMax);
+    } else {
+      await waitForNews(handling);
+    }
   }
+}
+
+/** Waits until a handler is through, or the group wants something. */
+async function waitForNews({ state, lanes }: Handling): Promise<void> {
+  state.wake = () => wakeLanes(lanes);
+  await nextEnd(lanes);
+  state.wake = undefined;
 }
 
 async function pollUntilStopped(
@@ -251,6 +267,8 @@ async function handleTask(handling: Handling, { record, partition }: Task): Prom
       await handler(record, { attempt, signal: stop.signal });
       return true;
     } catch (error) {
+      // It may have failed because it was told to stop; then the record comes again.
+      if (stop.signal.aborted) return false;
       if (attempt > retriesMax) return await giveUpOn(handling, record, attempt, error);
     }
     const isEnding = (): boolean => stop.signal.aborted || partition.isDraining;

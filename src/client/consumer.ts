@@ -25,6 +25,7 @@ import { openPartitions, recordIterator, startPoll } from "./consumer_poll.ts";
 import { addEntries, joinGroup, leaveGroup } from "./consumer_rebalance.ts";
 import type { Consumer, ConsumerState } from "./consumer_state.ts";
 import { checkExists, noteHandled, openState, stateOf, wakeConsumer } from "./consumer_state.ts";
+import { throwAll } from "./throw_all.ts";
 
 const noPollOptions: PollOptions = {};
 /** After how long a closing that waits for the user's functions says so. */
@@ -79,8 +80,9 @@ export async function openConsumer<K = Uint8Array | null, V = Uint8Array | null>
   try {
     await openPartitions(state);
   } catch (error) {
-    await closeState(state).catch(() => {});
-    throw error;
+    const errors = [error];
+    await closeState(state).catch((closingError) => errors.push(closingError));
+    throwAll(errors);
   }
   return consumer;
 }
@@ -142,7 +144,8 @@ function consumerHandle<K, V>(state: ConsumerState): Consumer<K, V> {
  * @throws TypeError or RangeError, or TypeError if another poll is under way. OttlaError
  * `HANDLE_CLOSED`, `CORRUPT_MESSAGE` for damage (told once), `NO_OFFSET_FOR_PARTITION`,
  * `OFFSET_OUT_OF_RANGE` if there is to be no reset, `INVALID_RECORD` if a serde failed,
- * `FENCED_INSTANCE_ID`; what a listener or an assignor threw; the signal's reason.
+ * `FENCED_INSTANCE_ID`; what a listener, an assignor or a commit threw while partitions moved, an
+ * `AggregateError` if several did; the signal's reason.
  */
 export async function poll<K, V>(
   consumer: Consumer<K, V>,
@@ -196,7 +199,8 @@ function offsetsGivenOut(state: ConsumerState): ConsumedOffset[] {
  * @param consumer The consumer. Closing it twice is fine. A listener or a handler must not wait for
  * it, for it waits for them; after 30 seconds a warning says so.
  * @returns Resolves when all is done.
- * @throws What the last commit or a listener threw; the consumer is closed all the same.
+ * @throws What the last commit or a listener threw, an `AggregateError` if several did; the consumer
+ * is closed all the same.
  */
 export function closeConsumer<K, V>(consumer: Consumer<K, V>): Promise<void> {
   return closeState(stateOf(consumer));

@@ -38,10 +38,14 @@ export function startPoll(
   if (state.tracker !== tracker) {
     throw new TypeError("Cannot poll: consumeEach handles the records of this consumer");
   }
-  const polling = pollRecords(state, options).finally(() => {
-    state.polling = undefined;
-  });
+  return noted(state, pollRecords(state, options));
+}
+
+/** Notes what is under way up to the turn in which it ends: who waits for it goes on right then. */
+function noted(state: ConsumerState, polling: Promise<LogRecord[]>): Promise<LogRecord[]> {
+  const end = (): void => void (state.polling = undefined);
   state.polling = polling;
+  polling.then(end, end);
   return polling;
 }
 
@@ -61,10 +65,7 @@ export async function openPartitions(state: ConsumerState): Promise<void> {
     return [];
   };
   // Whoever closes the consumer waits for it, so that it hands over what it has been given.
-  state.polling = open().finally(() => {
-    state.polling = undefined;
-  });
-  await state.polling;
+  await noted(state, open());
 }
 
 async function pollRecords(state: ConsumerState, options: PollOptions): Promise<LogRecord[]> {
@@ -83,6 +84,8 @@ async function pollRecords(state: ConsumerState, options: PollOptions): Promise<
     if (records.length === 0) {
       await reconcile(state);
       await placeUnplaced(state);
+      // Another consumer may have taken the place while offsets were loaded.
+      if (state.isReconcileDue) continue;
     } else if (state.isReconcileDue) break;
     throwFailure(state, records);
     sizeBytes += takeRecords(state, records, recordsMax);

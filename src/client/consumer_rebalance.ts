@@ -4,7 +4,7 @@
  * The order is what makes it safe: what was handled is committed, the user's `onRevoked` has
  * returned and its commits are done before the partition is let go; it is the next owner's only
  * then, and he begins with what was committed. A listener that throws stops nothing of it: its error
- * is thrown by the poll when all is in order.
+ * is thrown by the poll when all is in order, together with what else has failed meanwhile.
  */
 
 import { committedOffsetOf } from "../coordinator/group_offsets.ts";
@@ -32,6 +32,7 @@ import {
   noteHandled,
   wakeConsumer,
 } from "./consumer_state.ts";
+import { throwAll } from "./throw_all.ts";
 import { nameOfTopic } from "./topic.ts";
 
 /**
@@ -64,7 +65,8 @@ export function joinGroup(state: ConsumerState): void {
  * Gives up and takes partitions until the group wants nothing more of the consumer.
  *
  * @param state The consumer.
- * @throws What a listener or the group's assignor threw; the consumer and its group are usable.
+ * @throws What a listener, a commit or the group's assignor threw, an AggregateError if several did;
+ * the consumer and its group are usable.
  */
 export async function reconcile(state: ConsumerState): Promise<void> {
   const errors: unknown[] = [];
@@ -72,33 +74,38 @@ export async function reconcile(state: ConsumerState): Promise<void> {
     state.isReconcileDue = false;
     const member = state.member;
     if (member === undefined || state.group === undefined) break;
-    if (isLost(member)) {
-      await loseAll(state, errors);
-      rejoin(state, member);
-      continue;
-    }
     try {
+      if (isLost(member)) {
+        await loseAll(state, errors);
+        rejoin(state, member);
+        continue;
+      }
       await giveUp(state, revocationsOf(state.group.membership, member), errors);
-      // A listener may have waited, and another consumer have taken the place meanwhile.
-      if (!isLost(member)) {
+      // A listener may have waited, and another consumer have taken the place meanwhile, or somebody
+      // have closed this one: then what it could take goes to others at once.
+      if (!isLost(member) && !isEnding(state)) {
         await begin(state, takePartitions(state.group.membership, member), errors);
       }
     } catch (error) {
       state.isReconcileDue = true;
-      throw error;
+      errors.push(error);
+      break;
     }
   }
-  if (errors.length > 0) throw errors[0];
+  throwAll(errors);
 }
 
 function isLost({ state }: Member): boolean {
   return state === "lost";
 }
 
+function isEnding({ phase }: ConsumerState): boolean {
+  return phase !== "open";
+}
+
 /** Another consumer of this name has taken the place, or the member was dropped from its group. */
 function rejoin(state: ConsumerState, lost: Member): void {
   if (lost.instanceId !== undefined) {
-    state.isReconcileDue = true;
     throw new OttlaError(
       "FENCED_INSTANCE_ID",
       `Cannot consume with group ${
@@ -263,7 +270,8 @@ function placeAtFirst(
  * Hands over all partitions and leaves the group; what a consumer does in the end.
  *
  * @param state The consumer.
- * @throws What a commit or a listener threw; the group is left all the same.
+ * @throws What a commit or a listener threw, an AggregateError if several did; the group is left all
+ * the same.
  */
 export async function leaveGroup(state: ConsumerState): Promise<void> {
   const errors: unknown[] = [];
@@ -275,7 +283,7 @@ export async function leaveGroup(state: ConsumerState): Promise<void> {
   if (group !== undefined && member !== undefined && member.state === "active") {
     leaveMembership(group.membership, member, { keepsPlace: member.instanceId !== undefined });
   }
-  if (errors.length > 0) throw errors[0];
+  throwAll(errors);
 }
 
 /** A partition's name without what the consumer knows of it. */

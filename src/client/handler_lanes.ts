@@ -53,7 +53,7 @@ export interface HandlerLanes {
   waiting: number;
   /** How many records are kept account of: with those that are done behind one that is not. */
   taken: number;
-  /** Called when a task is over, or some were dropped. */
+  /** Called when a task is over, some were dropped, or there is other news. */
   readonly watchers: Set<() => void>;
 }
 
@@ -153,7 +153,7 @@ export function restartPartition(lanes: HandlerLanes, name: string): void {
   lanes.taken -= partition.taken.length;
   partition.taken.length = 0;
   partition.isDraining = false;
-  tellWatchers(lanes);
+  wakeLanes(lanes);
 }
 
 /**
@@ -182,22 +182,23 @@ export async function drainLanes(lanes: HandlerLanes, names: readonly string[]):
 }
 
 /**
- * Waits until there is room for more records.
+ * Tells how much room there is for more records.
  *
  * @param lanes The lanes.
  * @param waitingMax How many may wait.
- * @returns Resolves with how many there is room for.
+ * @returns How many may be taken in now.
  */
-export async function waitForRoom(lanes: HandlerLanes, waitingMax: number): Promise<number> {
-  for (;;) {
-    const room = Math.min(waitingMax - lanes.waiting, takenMax - lanes.taken);
-    if (room > 0) return room;
-    await nextEnd(lanes);
-  }
+export function roomIn({ waiting, taken }: HandlerLanes, waitingMax: number): number {
+  return Math.max(0, Math.min(waitingMax - waiting, takenMax - taken));
 }
 
-/** Resolves when the next task is over, or some were dropped. */
-function nextEnd(lanes: HandlerLanes): Promise<void> {
+/**
+ * Waits for something to change.
+ *
+ * @param lanes The lanes.
+ * @returns Resolves when the next task is over, some were dropped, or `wakeLanes` was called.
+ */
+export function nextEnd(lanes: HandlerLanes): Promise<void> {
   return new Promise((resolve) => {
     const watcher = (): void => {
       lanes.watchers.delete(watcher);
@@ -205,6 +206,15 @@ function nextEnd(lanes: HandlerLanes): Promise<void> {
     };
     lanes.watchers.add(watcher);
   });
+}
+
+/**
+ * Has everybody who waits for something to change look again.
+ *
+ * @param lanes The lanes.
+ */
+export function wakeLanes({ watchers }: HandlerLanes): void {
+  for (const watcher of [...watchers]) watcher();
 }
 
 function dropTasks(lanes: HandlerLanes, isDropped: (task: Task) => boolean): void {
@@ -238,11 +248,7 @@ function endTask(lanes: HandlerLanes, task: Task, isDone: boolean): void {
   if (next !== undefined) lanes.ready.push(next);
   else if (lane !== undefined) lanes.lanes.delete(lane);
   startTasks(lanes);
-  tellWatchers(lanes);
-}
-
-function tellWatchers({ watchers }: HandlerLanes): void {
-  for (const watcher of [...watchers]) watcher();
+  wakeLanes(lanes);
 }
 
 /** A text that is the same for the same bytes and for no others. */

@@ -3,6 +3,9 @@
  *
  * A group has one timer, for the earliest deadline. Deadlines mostly move away before they are
  * reached: then the timer runs out too early, finds nobody late, and is set anew.
+ *
+ * Deadlines are times of day. Where the clock is set back they are too far away: they begin anew
+ * when the timer runs out, so nobody has more than twice his time.
  */
 
 import type { Member, Membership } from "./membership_state.ts";
@@ -67,12 +70,23 @@ export function watchDeadline(membership: Membership, member: Member, onDue: () 
  * @param onDue Called when the timer runs out.
  */
 export function resetTimer(membership: Membership, onDue: () => void): void {
+  const nowMs = membership.options.clock.now();
   let earliest = Infinity;
   for (const member of membership.members.values()) {
+    limitDeadlines(member, nowMs);
     earliest = Math.min(earliest, memberDeadline(member) ?? Infinity);
   }
   if (earliest === Infinity) stopTimer(membership);
   else startTimer(membership, earliest, onDue);
+}
+
+/** Brings back to now what lies in the future because the clock was set back. */
+function limitDeadlines(member: Member, nowMs: number): void {
+  const { sessionEndMs, sessionTimeoutMs = keptPlaceMs, revoking } = member;
+  if (sessionEndMs !== undefined) {
+    member.sessionEndMs = Math.min(sessionEndMs, nowMs + sessionTimeoutMs);
+  }
+  for (const slot of revoking) slot.revocableAtMs = Math.min(slot.revocableAtMs, nowMs);
 }
 
 /**

@@ -53,6 +53,8 @@ export function stickyInput(
     for (const { topic, partition } of member.owned) {
       const index = indexes.get(topic);
       if (index === undefined || !subscribed.has(topic)) continue;
+      // What a client says it owns may be anything.
+      if (!Number.isInteger(partition) || partition < 0) continue;
       if (partition >= topics[index]!.partitionCount) continue;
       const slot = starts[index]! + partition;
       if (generation < generations[slot]!) continue;

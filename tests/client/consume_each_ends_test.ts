@@ -7,15 +7,11 @@ import { append, appendBatch } from "../../src/client/append.ts";
 import type { ConsumeEachOptions } from "../../src/client/consume_each.ts";
 import { consumeEach } from "../../src/client/consume_each.ts";
 import { closeConsumer, commit, openConsumer, poll } from "../../src/client/consumer.ts";
-import type { ConsumerOptions } from "../../src/client/consumer_options.ts";
 import { assign, seek } from "../../src/client/consumer_positions.ts";
-import type { Consumer } from "../../src/client/consumer_state.ts";
 import { stateOf } from "../../src/client/consumer_state.ts";
-import { committedOffsets } from "../../src/client/groups.ts";
 import { isOttlaError } from "../../src/errors.ts";
 import type { FileSystem } from "../../src/platform/file_system.ts";
 import { abandonStore } from "../../src/store/open_store.ts";
-import type { Store } from "../../src/store/store.ts";
 import { createTopic, deleteRecords, deleteTopic } from "../../src/store/topics.ts";
 import { manualClock } from "../../src/testing/manual_clock.ts";
 import {
@@ -26,21 +22,7 @@ import {
   textOf,
   withStore,
 } from "../support/store_fixture.ts";
-
-function worker(store: Store, options: Partial<ConsumerOptions> = {}): Promise<Consumer> {
-  return openConsumer(store, {
-    groupId: "workers",
-    topics: ["jobs", "chores"],
-    autoOffsetReset: "earliest",
-    ...options,
-  });
-}
-
-/** What is committed, as `jobs 3`. */
-async function committed(store: Store): Promise<string[]> {
-  const offsets = await committedOffsets(store, "workers");
-  return offsets.map(({ topic, offset }) => `${topic} ${offset}`);
-}
+import { committedTexts, worker } from "../support/workers.ts";
 
 /** Damages the first batch of a partition. */
 function damage(fs: FileSystem, topic: string): void {
@@ -61,7 +43,7 @@ describe("the end of consumeEach", () => {
       await consumeEach(consumer, ({ offset }) => {
         if (offset === 2) stop.abort();
       }, { concurrency: 1, signal: stop.signal });
-      assert.deepEqual(await committed(store), ["jobs 3"]);
+      assert.deepEqual(await committedTexts(store), ["jobs 3"]);
       assert.deepEqual((await poll(consumer, { waitMs: 0 })).map(({ offset }) => offset), [3, 4]);
     });
   });
@@ -159,7 +141,7 @@ describe("the end of consumeEach", () => {
       stop.abort();
       await handling;
       assert.deepEqual(seen, ["v1", "v2"]);
-      assert.deepEqual(await committed(store), ["chores 1", "jobs 3"]);
+      assert.deepEqual(await committedTexts(store), ["chores 1", "jobs 3"]);
     });
   });
 
@@ -179,7 +161,7 @@ describe("the end of consumeEach", () => {
       await clock.advance(1000);
       await settled();
       assert.deepEqual(gaps, [1]);
-      assert.deepEqual(await committed(store), ["jobs 1"]);
+      assert.deepEqual(await committedTexts(store), ["jobs 1"]);
       await closeConsumer(consumer);
       await handling;
     }, { clock });
@@ -219,7 +201,7 @@ describe("while consumeEach is at work", () => {
       const stop = new AbortController();
       await consumeEach(consumer, async ({ offset }) => {
         await commit(consumer);
-        seen.push(await committed(store));
+        seen.push(await committedTexts(store));
         if (offset === 2) stop.abort();
       }, { concurrency: 1, signal: stop.signal });
       assert.deepEqual(seen, [["jobs 0"], ["jobs 1"], ["jobs 2"]]);
@@ -253,7 +235,7 @@ describe("while consumeEach is at work", () => {
         stop.abort();
         await handling;
         assert.deepEqual(seen.slice(-6), [0, 1, 2, 3, 4, 5], `after ${turns} turns`);
-        assert.deepEqual(await committed(store), ["jobs 6"]);
+        assert.deepEqual(await committedTexts(store), ["jobs 6"]);
       });
     }
   });
@@ -272,7 +254,7 @@ describe("while consumeEach is at work", () => {
       });
       await closing;
       assert.deepEqual(seen, [0, 4, 5]);
-      assert.deepEqual(await committed(store), ["jobs 6"]);
+      assert.deepEqual(await committedTexts(store), ["jobs 6"]);
     });
   });
 
@@ -298,7 +280,7 @@ describe("while consumeEach is at work", () => {
       const taken = Array.from({ length: 16 }, (_, offset) => offset);
       assert.deepEqual(seen.slice(0, 16), taken);
       assert.deepEqual(seen.slice(-10), Array.from({ length: 10 }, (_, n) => n + 30));
-      assert.deepEqual(await committed(store), ["jobs 40"]);
+      assert.deepEqual(await committedTexts(store), ["jobs 40"]);
     });
   });
 
@@ -328,7 +310,7 @@ describe("while consumeEach is at work", () => {
       for (let n = 0; n < 100 && seen.size < 40; n++) await settled();
       await closeConsumer(first);
       await handling;
-      assert.deepEqual(await committed(store), ["jobs 20", "jobs 20"]);
+      assert.deepEqual(await committedTexts(store), ["jobs 20", "jobs 20"]);
       assert.equal(seen.size, 40);
     });
   });
@@ -359,7 +341,7 @@ describe("while consumeEach is at work", () => {
       await handling;
       assert.deepEqual(seen.slice(-2), ["v100", "v101"]);
       assert.ok(seen.length < 10, seen.join());
-      assert.deepEqual(await committed(store), ["jobs 2"]);
+      assert.deepEqual(await committedTexts(store), ["jobs 2"]);
     });
   });
 
@@ -424,7 +406,7 @@ describe("while consumeEach is at work", () => {
       while ((await recordsIn(store, "dead")).length < thrown.length) await settled();
       stop.abort();
       await handling;
-      assert.deepEqual(await committed(store), [`jobs ${thrown.length}`]);
+      assert.deepEqual(await committedTexts(store), [`jobs ${thrown.length}`]);
     });
   });
 });

@@ -9,7 +9,6 @@ import { append, appendBatch } from "../../src/client/append.ts";
 import type { ConsumeEachOptions, RecordHandler } from "../../src/client/consume_each.ts";
 import { consumeEach } from "../../src/client/consume_each.ts";
 import { closeConsumer, openConsumer, poll } from "../../src/client/consumer.ts";
-import type { ConsumerOptions } from "../../src/client/consumer_options.ts";
 import { pause, resume, seek } from "../../src/client/consumer_positions.ts";
 import type { Consumer } from "../../src/client/consumer_state.ts";
 import { stateOf } from "../../src/client/consumer_state.ts";
@@ -20,7 +19,6 @@ import { isOttlaError } from "../../src/errors.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
 import type { LogRecord } from "../../src/record/record.ts";
 import { closeStore } from "../../src/store/open_store.ts";
-import type { Store } from "../../src/store/store.ts";
 import { createTopic } from "../../src/store/topics.ts";
 import { manualClock } from "../../src/testing/manual_clock.ts";
 import {
@@ -32,20 +30,7 @@ import {
   textOf,
   withStore,
 } from "../support/store_fixture.ts";
-
-function worker(store: Store, options: Partial<ConsumerOptions> = {}): Promise<Consumer> {
-  return openConsumer(store, {
-    groupId: "workers",
-    topics: ["jobs"],
-    autoOffsetReset: "earliest",
-    ...options,
-  });
-}
-
-async function committed(store: Store, partition = 0): Promise<number | undefined> {
-  const offsets = await committedOffsets(store, "workers");
-  return offsets.find((entry) => entry.topic === "jobs" && entry.partition === partition)?.offset;
-}
+import { committed, worker } from "../support/workers.ts";
 
 /** A handler whose records end when the test says so. */
 function heldHandler(): {

@@ -290,4 +290,39 @@ describe("commits by themselves", () => {
       assert.equal(assignmentOf(next).length, 2);
     }, { clock: manualClock() });
   });
+
+  it("do not count a record that an iteration has just found, at whatever turn it is closed", async () => {
+    for (let turns = 0; turns < 30; turns++) {
+      await withStore(async (store) => {
+        await createTopic(store, "orders");
+        await append(store, "orders", { value: "first" });
+        const consumer = await member(store);
+        const first = consumer[Symbol.asyncIterator]().next();
+        for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+        await closeConsumer(consumer);
+        await first;
+        assert.deepEqual(await committed(store), ["orders 0"], `after ${turns} turns`);
+      });
+    }
+  });
+
+  it("do not count what a poll has not given yet, at whatever turn it is closed", async () => {
+    for (let turns = 0; turns < 30; turns++) {
+      await withStore(async (store) => {
+        await createTopic(store, "orders");
+        await append(store, "orders", { value: "first" });
+        const consumer = await member(store);
+        let turn = 0;
+        let endTurn = Infinity;
+        const polling = poll(consumer).then(() => endTurn = turn);
+        for (; turn < turns; turn++) await Promise.resolve();
+        const closing = closeConsumer(consumer);
+        for (; turn < 60; turn++) await Promise.resolve();
+        await Promise.all([polling, closing]);
+        const isGiven = endTurn <= turns;
+        const wanted = isGiven ? ["orders 1"] : ["orders 0"];
+        assert.deepEqual(await committed(store), wanted, `after ${turns} turns of ${endTurn}`);
+      });
+    }
+  });
 });

@@ -11,11 +11,12 @@ import {
   drainLanes,
   finishLanes,
   handlerLanes,
+  nextEnd,
   oldestOffset,
   restartPartition,
+  roomIn,
   startTasks,
   takenMax,
-  waitForRoom,
 } from "../../src/client/handler_lanes.ts";
 import type { LogRecord } from "../../src/record/record.ts";
 import { settled } from "../support/store_fixture.ts";
@@ -101,13 +102,12 @@ describe("handler lanes", () => {
     for (let offset = 0; offset < 5; offset++) add(lanes, offset, null);
     assert.deepEqual(running, [0, 1]);
     assert.equal(lanes.waiting, 3);
-    let hasRoom = false;
-    const room = waitForRoom(lanes, 3).then(() => hasRoom = true);
-    await settled();
-    assert.equal(hasRoom, false);
+    assert.equal(roomIn(lanes, 3), 0);
+    const ending = nextEnd(lanes);
     await end(1);
-    await room;
+    await ending;
     assert.deepEqual(running, [0, 2]);
+    assert.equal(roomIn(lanes, 3), 1);
   });
 
   it("all is done up to the oldest record that is not", async () => {
@@ -211,13 +211,11 @@ describe("handler lanes", () => {
     }
     while (lanes.waiting > 0) await settled();
     assert.equal(oldestOffset(lanes, "orders/0"), 0);
-    let room = 0;
-    const waiting = waitForRoom(lanes, 5).then((count) => room = count);
-    await settled();
-    assert.equal(room, 0);
+    assert.equal(roomIn(lanes, 5), 0);
+    const ending = nextEnd(lanes);
     endFirst(true);
-    await waiting;
-    assert.equal(room, 5);
+    await ending;
+    assert.equal(roomIn(lanes, 5), 5);
     assert.equal(lanes.taken, 0);
   });
 

@@ -7,7 +7,6 @@ import fc from "fast-check";
 
 import type { AssignorMember } from "../../src/coordinator/assignor.ts";
 import { assign } from "../../src/coordinator/assignor.ts";
-import { withholdMovingPartitions } from "../../src/coordinator/cooperative_sticky_assignor.ts";
 import { popNumber, pushNumber } from "../../src/coordinator/number_heap.ts";
 import type { TopicPartition } from "../../src/coordinator/topic_partition.ts";
 import { topicPartitionName } from "../../src/coordinator/topic_partition.ts";
@@ -229,26 +228,6 @@ describe("any sticky assignment", () => {
         const [topic, source, target] = move.split(" ");
         assert.ok(!moved.has(`${topic} ${target} ${source}`), move);
       }
-    }));
-  });
-
-  it("is reached by cooperation within four steps, without a partition in two hands", () => {
-    fc.assert(fc.property(fc.boolean().chain(anySettled), ({ counts, members }) => {
-      let current = members;
-      for (let step = 0; step < 4; step++) {
-        const target = assign("cooperativeSticky", current, counts);
-        const next = withholdMovingPartitions(current, target);
-        for (const { memberId, owned } of current) {
-          for (const other of current) {
-            if (other.memberId === memberId) continue;
-            const given = namesOf(next.get(other.memberId));
-            for (const partition of owned) assert.ok(!given.has(topicPartitionName(partition)));
-          }
-        }
-        current = inNextGeneration(current, next);
-      }
-      const last = new Map(current.map(({ memberId, owned }) => [memberId, owned]));
-      assert.deepEqual(assign("cooperativeSticky", current, counts), last);
     }));
   });
 });

@@ -5,6 +5,7 @@ import { describe, it } from "node:test";
 
 import {
   closeMembership,
+  createMembership,
   heartbeat,
   leaveMembership,
   loseMember,
@@ -12,6 +13,8 @@ import {
   releasePartitions,
   revocationsOf,
 } from "../../src/coordinator/membership.ts";
+import { keptPlaceMs } from "../../src/coordinator/membership_timer.ts";
+import type { TestGroup } from "../support/membership_fixture.ts";
 import { join, ofT, ownedBy, reconcile, settle, testGroup } from "../support/membership_fixture.ts";
 
 describe("a session", () => {
@@ -174,4 +177,52 @@ describe("the timer", () => {
       await group.clock.advance(1_000);
     }
   });
+});
+
+/** A group whose clock was set back, as soon as it is told; timers run by the time that passes. */
+function unsteadyGroup(): { readonly group: TestGroup; setBack(ms: number): void } {
+  const steady = testGroup({ t: 2 });
+  let behindMs = 0;
+  const clock = { ...steady.clock, now: () => steady.clock.now() - behindMs };
+  const membership = createMembership({ ...steady.membership.options, clock });
+  return { group: { ...steady, membership }, setBack: (ms) => void (behindMs = ms) };
+}
+
+describe("a clock that is set back", () => {
+  for (const setBackMs of [30, 100, 3_600_000]) {
+    it(`by ${setBackMs} ms gives a session no more than twice its time`, async () => {
+      const { group, setBack } = unsteadyGroup();
+      const silent = join(group, "silent", { sessionTimeoutMs: 100 });
+      const alive = join(group, "alive", { sessionTimeoutMs: 100 });
+      setBack(setBackMs);
+      for (let passedMs = 0; passedMs < 200; passedMs += 50) {
+        heartbeat(group.membership, alive);
+        await group.clock.advance(50);
+      }
+      assert.deepEqual([silent.state, alive.state], ["lost", "active"]);
+    });
+
+    it(`by ${setBackMs} ms keeps a place no longer than twice its time`, async () => {
+      const { group, setBack } = unsteadyGroup();
+      const a = join(group, "a", { instanceId: "i" });
+      const b = join(group, "b");
+      settle(group);
+      leaveMembership(group.membership, a, { keepsPlace: true });
+      setBack(setBackMs);
+      await group.clock.advance(2 * keptPlaceMs);
+      settle(group);
+      assert.deepEqual(ownedBy(b), { b: "t-0 t-1" });
+      assert.equal(group.membership.timer, undefined);
+    });
+
+    it(`by ${setBackMs} ms gives who has to let go no more than twice his time`, async () => {
+      const { group, setBack } = unsteadyGroup();
+      const slow = join(group, "slow", { rebalanceTimeoutMs: 100 });
+      settle(group);
+      reconcile(group, join(group, "b"));
+      setBack(setBackMs);
+      await group.clock.advance(200);
+      assert.equal(slow.state, "lost");
+    });
+  }
 });

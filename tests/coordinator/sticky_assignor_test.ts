@@ -4,14 +4,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
 import type { AssignorMember } from "../../src/coordinator/assignor.ts";
-import { assign } from "../../src/coordinator/assignor.ts";
-import { withholdMovingPartitions } from "../../src/coordinator/cooperative_sticky_assignor.ts";
-import {
-  assigned,
-  assignorMember as member,
-  partitionsIn,
-  textOfAssignment,
-} from "../support/assignments.ts";
+import { assigned, assignorMember as member } from "../support/assignments.ts";
 
 const twoOfThree = { t0: 3, t1: 3 };
 
@@ -26,15 +19,6 @@ function inGeneration(
 
 function partitionNames(topic: string, count: number): string {
   return Array.from({ length: count }, (_, partition) => `${topic}-${partition}`).join(" ");
-}
-
-/** One step of the cooperative protocol. */
-function cooperativeStep(
-  counts: Readonly<Record<string, number>>,
-  members: readonly AssignorMember[],
-): Record<string, string> {
-  const target = assign("cooperativeSticky", members, new Map(Object.entries(counts)));
-  return textOfAssignment(withholdMovingPartitions(members, target));
 }
 
 describe("the sticky assignor with equal subscriptions", () => {
@@ -149,6 +133,16 @@ describe("the sticky assignor with equal subscriptions", () => {
     }
   });
 
+  it("believes nobody who claims what is no partition", () => {
+    for (const partition of [-1, 2, 0.5, NaN]) {
+      const topics = ["s", "t"];
+      const owned = [{ topic: "t", partition }];
+      const stranger = { memberId: "b", instanceId: undefined, topics, owned, generation: 9 };
+      const given = assigned("sticky", { s: 2, t: 2 }, member("a", "s t"), stranger);
+      assert.deepEqual(given, { a: "s-0 t-0", b: "s-1 t-1" }, String(partition));
+    }
+  });
+
   it("does not take three claims of one generation for two", () => {
     const members = ["c1", "c2", "c3"].map((id) => member(id, "t", { owned: "t-0" }));
     assert.deepEqual(assigned("sticky", { t: 3 }, ...members), { c1: "t-0", c2: "t-1", c3: "t-2" });
@@ -248,41 +242,5 @@ describe("the sticky assignor with mixed subscriptions", () => {
     const given = assigned("sticky", { t1: 60, t2: 20 }, ...members);
     assert.deepEqual(Object.values(given).map((text) => text.split(" ").length), ids.map(() => 4));
     assert.equal(given["m0"], "t1-0 t1-1 t1-2 t1-3");
-  });
-});
-
-describe("the cooperative sticky protocol", () => {
-  it("hands a partition over in the step after the one that takes it", () => {
-    const members = [
-      ...inGeneration(2, "t0 t1", { A: "t0-0 t0-1 t1-0", C: "t0-2 t1-1 t1-2" }),
-      member("B", "t0 t1"),
-    ];
-    const first = cooperativeStep(twoOfThree, members);
-    assert.deepEqual(first, { A: "t0-0 t1-0", B: "", C: "t0-2 t1-1" });
-    const second = cooperativeStep(twoOfThree, inGeneration(3, "t0 t1", first));
-    assert.deepEqual(second, { A: "t0-0 t1-0", B: "t0-1 t1-2", C: "t0-2 t1-1" });
-    assert.deepEqual(cooperativeStep(twoOfThree, inGeneration(4, "t0 t1", second)), second);
-  });
-
-  it("withholds what two members claim in the same generation", () => {
-    const three = [
-      member("c1", "t", { owned: "t-0 t-1" }),
-      member("c2", "t", { owned: "t-0 t-2" }),
-      member("c3", "t"),
-    ];
-    assert.deepEqual(cooperativeStep({ t: 3 }, three), { c1: "t-1", c2: "t-2", c3: "" });
-    assert.deepEqual(cooperativeStep({ t: 4 }, three), { c1: "t-1 t-3", c2: "t-2", c3: "" });
-  });
-
-  it("lets the later generation hold on", () => {
-    const members = [
-      member("fresh", "t", { owned: "t-0", generation: 2 }),
-      member("stale", "t", { owned: "t-0 t-1", generation: 1 }),
-    ];
-    assert.deepEqual(cooperativeStep({ t: 2 }, members), { fresh: "t-0", stale: "t-1" });
-    const target = new Map([["stale", partitionsIn("t-0 t-1")]]);
-    assert.deepEqual(textOfAssignment(withholdMovingPartitions(members, target)), {
-      stale: "t-1",
-    });
   });
 });
