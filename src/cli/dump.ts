@@ -11,7 +11,7 @@ import { parseSegmentFileName } from "../segment/segment_file_name.ts";
 import type { Command } from "./command.ts";
 import { exitCode, messageOf, parseArguments, parseInteger, usageError } from "./command.ts";
 import { dumpLog } from "./dump_log.ts";
-import type { DumpLogOptions } from "./dump_log.ts";
+import type { DumpLogOptions, RecordDecoder } from "./dump_log.ts";
 import { readSmallFile } from "./dump_small_file.ts";
 import type { SmallFileKind } from "./dump_small_file.ts";
 import { formatNoun } from "./format.ts";
@@ -29,6 +29,7 @@ Options:
   --deep, --deep-iteration     a line for every record too
   --print-data-log             keys and values too
   --metadata                   the values are metadata records (--cluster-metadata-decoder is the same)
+  --groups                     the records are those of __consumer_offsets (--offsets-decoder is the same)
   --max-bytes <bytes>          look at so many bytes of each log only
   --files <file,file...>       more files
   --json                       one JSON object a line
@@ -43,6 +44,8 @@ const optionTable = {
   "print-data-log": { type: "boolean" },
   "metadata": { type: "boolean" },
   "cluster-metadata-decoder": { type: "boolean" },
+  "groups": { type: "boolean" },
+  "offsets-decoder": { type: "boolean" },
   "max-bytes": { type: "string" },
   "files": { type: "string", multiple: true },
   "json": { type: "boolean" },
@@ -70,12 +73,15 @@ async function runDump(args: readonly string[], io: CliIo): Promise<number> {
   const listed = (values.files ?? []).flatMap((list) => list.split(","));
   const paths = [...positionals, ...listed].filter((path) => path !== "");
   if (paths.length === 0) throw usageError("<file> is missing");
-  const isMetadata = values.metadata ?? values["cluster-metadata-decoder"] ?? false;
-  const hasContent = isMetadata || (values["print-data-log"] ?? false);
+  const decoder = decoderOf(
+    values.metadata ?? values["cluster-metadata-decoder"] ?? false,
+    values.groups ?? values["offsets-decoder"] ?? false,
+  );
+  const hasContent = decoder !== "plain" || (values["print-data-log"] ?? false);
   const options: DumpLogOptions = {
     isDeep: hasContent || (values.deep ?? values["deep-iteration"] ?? false),
     hasContent,
-    isMetadata,
+    decoder,
     isJson: values.json ?? false,
     bytesMax: parseInteger("--max-bytes", values["max-bytes"], 0) ?? Number.MAX_SAFE_INTEGER,
   };
@@ -99,6 +105,12 @@ async function runDump(args: readonly string[], io: CliIo): Promise<number> {
     failedCount++;
   }
   return failedCount > 0 ? exitCode.failed : exitCode.fine;
+}
+
+function decoderOf(isMetadata: boolean, isGroups: boolean): RecordDecoder {
+  if (isMetadata && isGroups) throw usageError("--metadata and --groups exclude each other");
+  if (isMetadata) return "metadata";
+  return isGroups ? "groups" : "plain";
 }
 
 async function dumpFile(

@@ -1,10 +1,12 @@
 /** What the key and the value of a record say, for a line of a dump and for its JSON. */
 
 import { byteReader, readInt16, readInt32 } from "../bytes/byte_reader.ts";
+import { decodeGroupKey, decodeGroupValue } from "../coordinator/group_records.ts";
 import { isOttlaError } from "../errors.ts";
 import { decodeControlRecord, decodeMetadataRecord } from "../store/metadata_records.ts";
 import { messageOf } from "./command.ts";
 import { contentField, textOf } from "./content_json.ts";
+import { groupKeyJson, groupValueJson } from "./group_json.ts";
 import { controlRecordJson, metadataRecordJson } from "./metadata_json.ts";
 import type { Json } from "./metadata_json.ts";
 
@@ -47,6 +49,41 @@ export function metadataContent(value: Uint8Array | null): DumpedContent {
     const metadata = metadataRecordJson(decodeMetadataRecord(value ?? noBytes));
     const text = ` payload: ${JSON.stringify(metadata)}`;
     return { text, fields: { metadata }, isDamaged: false };
+  } catch (error) {
+    if (!isOttlaError(error)) throw error;
+    const message = messageOf(error);
+    return { text: ` (${message})`, fields: { error: message }, isDamaged: true };
+  }
+}
+
+/**
+ * A record of `__consumer_offsets`: its key and its value as JSON.
+ *
+ * @param key Its key.
+ * @param value Its value; null takes back what the key stands for.
+ * @param offset Its offset, for the message.
+ * @returns Its content; a kind that is not known is named by its number and is no damage.
+ */
+export function groupContent(
+  key: Uint8Array | null,
+  value: Uint8Array | null,
+  offset: number,
+): DumpedContent {
+  try {
+    const groupKey = decodeGroupKey(key ?? noBytes);
+    if (groupKey === undefined) {
+      const kind = readInt16(byteReader(key ?? noBytes));
+      const message = `Unknown record type ${kind} at offset ${offset}, skipping.`;
+      return { text: ` key: ${message}`, fields: { error: message }, isDamaged: false };
+    }
+    const { type } = groupKey;
+    const fields = {
+      key: groupKeyJson(groupKey),
+      value: value === null ? null : groupValueJson(type, decodeGroupValue(type, value)),
+    };
+    const payload = fields.value === null ? "<DELETE>" : JSON.stringify(fields.value);
+    const text = ` key: ${JSON.stringify(fields.key)} payload: ${payload}`;
+    return { text, fields, isDamaged: false };
   } catch (error) {
     if (!isOttlaError(error)) throw error;
     const message = messageOf(error);

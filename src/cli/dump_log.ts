@@ -28,11 +28,14 @@ import type { RecordView } from "../record/record_reader.ts";
 import { findNextBatch, scanBatches } from "../segment/batch_scan.ts";
 import { messageOf } from "./command.ts";
 import { contentField } from "./content_json.ts";
-import { controlContent, metadataContent, plainContent } from "./dump_content.ts";
+import { controlContent, groupContent, metadataContent, plainContent } from "./dump_content.ts";
 import type { DumpedContent } from "./dump_content.ts";
 import { optionalLong } from "./optional_long.ts";
 import type { LineOutput } from "./output.ts";
 import { addLine, flushLines, isFull } from "./output.ts";
+
+/** How keys and values are to be taken. */
+export type RecordDecoder = "plain" | "metadata" | "groups";
 
 /** How a log is printed. */
 export interface DumpLogOptions {
@@ -40,8 +43,8 @@ export interface DumpLogOptions {
   readonly isDeep: boolean;
   /** The keys and values of the records too. */
   readonly hasContent: boolean;
-  /** The values are metadata records. */
-  readonly isMetadata: boolean;
+  /** What the records are: a user's, or those of one of Kafka's own topics. */
+  readonly decoder: RecordDecoder;
   readonly isJson: boolean;
   /** Only this many bytes of each file are looked at. */
   readonly bytesMax: number;
@@ -185,7 +188,7 @@ function dumpRecord(dump: LogDump, batch: BatchView, record: RecordView): void {
   const sequence = sequenceOf(batch, record.offset);
   const content = isControlBatch(batch)
     ? controlContent(key, value)
-    : dataContent(dump, key, value);
+    : dataContent(dump, key, value, record.offset);
   if (content.isDamaged) dump.damageCount++;
   if (dump.options.isJson) {
     const line = {
@@ -218,10 +221,18 @@ function dataContent(
   dump: LogDump,
   key: Uint8Array | null,
   value: Uint8Array | null,
+  offset: number,
 ): DumpedContent {
-  const { hasContent, isMetadata } = dump.options;
+  const { hasContent, decoder } = dump.options;
   if (!hasContent) return { text: "", fields: {}, isDamaged: false };
-  return isMetadata ? metadataContent(value) : plainContent(key, value);
+  switch (decoder) {
+    case "plain":
+      return plainContent(key, value);
+    case "metadata":
+      return metadataContent(value);
+    case "groups":
+      return groupContent(key, value, offset);
+  }
 }
 
 function timestampTypeOf(batch: BatchView): "CreateTime" | "LogAppendTime" {

@@ -6,13 +6,19 @@
  * here only that there are some.
  */
 
+import { javaHashPartition } from "../bytes/java_hash.ts";
 import { zeroUuid } from "../bytes/uuid.ts";
 import { isOttlaError } from "../errors.ts";
 import type { CommittedOffset } from "../coordinator/group.ts";
 import { offsetsInOrder } from "../coordinator/group.ts";
 import { offsetsTopic } from "../coordinator/group_records.ts";
 import type { GroupReplay, ReplayedGroup } from "../coordinator/group_replay.ts";
-import { finishGroupReplay, groupReplay, replayGroupBatch } from "../coordinator/group_replay.ts";
+import {
+  finishGroupReplay,
+  groupReplay,
+  replayGap,
+  replayGroupBatch,
+} from "../coordinator/group_replay.ts";
 import { compareText } from "../coordinator/topic_partition.ts";
 import { findStoreHolder } from "../platform/store_holder.ts";
 import { findEndOffset, viewPartition } from "../store/folder_view.ts";
@@ -49,8 +55,8 @@ export interface GroupsView {
   readonly faults: readonly string[];
 }
 
-/** The time of reading: a group that is empty since then has or had members. */
-const readingTime = Infinity;
+/** Since when groups are empty is not shown. */
+const unknownTime = 0;
 
 /**
  * Looks at the groups of a store without opening it.
@@ -65,7 +71,12 @@ export async function viewGroups(path: string): Promise<GroupsView> {
   const numbers = [...store.image.topicsByName.get(offsetsTopic)?.partitions.keys() ?? []];
   const isHeld = findStoreHolder(store.fs, store.folder) !== undefined;
   const groups = numbers.sort((a, b) => a - b)
-    .flatMap((partition) => replayPartition(store, partition, faults))
+    .flatMap((partition) =>
+      // What lies elsewhere is of a group that was moved by the number of partitions.
+      replayPartition(store, partition, faults).filter(({ groupId }) =>
+        javaHashPartition(groupId, numbers.length) === partition
+      )
+    )
     .map((group) => groupView(store, group, isHeld))
     .filter((group) => group !== undefined)
     .sort((a, b) => compareText(a.groupId, b.groupId));
@@ -85,7 +96,7 @@ export function viewEndOffset(store: StoreView, topic: string, partition: number
 }
 
 function replayPartition(store: StoreView, partition: number, faults: string[]): ReplayedGroup[] {
-  const replay = groupReplay(readingTime);
+  const replay = groupReplay(unknownTime);
   const view = viewPartition(store.fs, store.folder, offsetsTopic, partition);
   advanceTail(partitionTail(store.fs, view, view.startOffset), {
     batch: (batch) => {
@@ -98,7 +109,10 @@ function replayPartition(store: StoreView, partition: number, faults: string[]):
       }
       return true;
     },
-    gap: (gap) => faults.push(tailGapMessage(gap)),
+    gap: (gap) => {
+      faults.push(tailGapMessage(gap));
+      replayGap(replay);
+    },
   });
   noteSkipped(replay, partition, faults);
   return [...finishGroupReplay(replay)];
@@ -120,7 +134,7 @@ function groupView(
   group: ReplayedGroup,
   isHeld: boolean,
 ): GroupView | undefined {
-  const { groupId, protocolType, generation, hasMetadata, brokerKeys } = group;
+  const { groupId, protocolType, generation, hasMetadata, brokerKeys, hadMembers } = group;
   const partitions = offsetsInOrder(group).filter(({ topic, partition, committed }) => {
     // Offsets of a topic that was deleted are forgotten when the store is next opened.
     const found = image.topicsByName.get(topic);
@@ -129,7 +143,6 @@ function groupView(
   });
   const isKnown = hasMetadata || brokerKeys.size > 0;
   if (!isKnown && partitions.length === 0 && group.pendingOffsets.size === 0) return undefined;
-  const hadMembers = isKnown && group.emptySinceMs === readingTime;
   const state = hadMembers && isHeld ? "Stable" : "Empty";
   return { groupId, state, protocolType, generation, partitions };
 }

@@ -55,7 +55,15 @@ export function controlRecordJson(
   return { title, name, data };
 }
 
-function messageJson(
+/**
+ * A message as JSON.
+ *
+ * @param fields What it is made of.
+ * @param message Its values; what is there for bytes may be JSON already.
+ * @param version Its version.
+ * @returns The fields that this version has.
+ */
+export function messageJson(
   fields: Fields,
   message: object,
   version: number,
@@ -68,7 +76,7 @@ function messageJson(
 }
 
 function isPresent(field: Field, value: unknown, version: number): boolean {
-  if (version < (field.since ?? 0)) return false;
+  if (version < (field.since ?? 0) || version > (field.until ?? Infinity)) return false;
   if (field.tag === undefined) return true;
   return !(Array.isArray(field.default) && Array.isArray(value)
     ? value.length === 0

@@ -3,12 +3,14 @@
  * changing does.
  */
 
+import { deleteTopic } from "../client/delete_topic.ts";
 import { findEndOffset, viewPartition } from "../store/folder_view.ts";
 import { brokerConfigEntries, getTopic, topicConfigEntries } from "../store/metadata_image.ts";
 import { partitionerNames } from "../store/partitioner.ts";
 import { describeConfig } from "../store/topic_config.ts";
-import { alterTopic, createPartitions, createTopic, deleteTopic } from "../store/topics.ts";
-import type { TopicChanges, TopicDescription } from "../store/topics.ts";
+import { alterTopic, createPartitions, createTopic } from "../store/topics.ts";
+import type { TopicDescription } from "../store/topic_description.ts";
+import type { TopicChanges } from "../store/topics.ts";
 import type { Command } from "./command.ts";
 import {
   exitCode,

@@ -8,8 +8,8 @@ import type { TopicPartition } from "../coordinator/topic_partition.ts";
 import { OttlaError } from "../errors.ts";
 import type { Log } from "../log/log.ts";
 import { findOffsetForTimestamp, readableEnd } from "../log/log_reader.ts";
-import { logOf } from "../store/partitions.ts";
-import type { Store } from "../store/store.ts";
+import { hasFolder, logOf } from "../store/partitions.ts";
+import type { PartitionState, Store, StoreInternals, TopicState } from "../store/store.ts";
 import { getPartitionState, getTopicState, openInternals } from "../store/store.ts";
 import { checkNumber, checkObject } from "../store/store_options.ts";
 import type { TopicArgument } from "./topic.ts";
@@ -36,6 +36,14 @@ export interface OffsetReset {
 /** Where a group goes on in a partition. */
 export interface ResetOffset extends TopicPartition {
   readonly offset: number;
+}
+
+/** Where the records of a partition are. */
+interface LogExtent extends TopicPartition {
+  /** Undefined for one that was never used. */
+  readonly log: Log | undefined;
+  readonly startOffset: number;
+  readonly endOffset: number;
 }
 
 /**
@@ -66,29 +74,44 @@ export async function resetOffsets(
 ): Promise<ResetOffset[]> {
   const internals = openInternals(store);
   checkReset(reset);
+  // Of the call: what the caller changes while the groups are read does not count.
+  const name = nameOfTopic(reset.topic as TopicArgument);
+  const { partitions, to, dryRun } = { ...reset, partitions: reset.partitions?.slice() };
   const coordinator = await groupCoordinator(internals);
   const group = getOrCreateGroup(coordinator, groupId);
   checkInactive(group, "reset the offsets of");
-  const topic = getTopicState(internals, nameOfTopic(reset.topic as TopicArgument));
-  const numbers = reset.partitions ?? topic.partitions.map(({ partition }) => partition);
+  const topic = getTopicState(internals, name);
+  const numbers = partitions ?? topic.partitions.map(({ partition }) => partition);
   const offsets = [...new Set(numbers)].sort((a, b) => a - b).map((partition) => {
-    const log = logOf(internals, topic, getPartitionState(topic, partition));
-    const wanted = wantedOffset(group, log, reset.to);
-    const offset = Math.min(Math.max(wanted, log.startOffset), readableEnd(log));
-    return { topic: topic.name, partition, offset };
+    const extent = extentOf(internals, topic, getPartitionState(topic, partition));
+    const wanted = wantedOffset(group, extent, to);
+    const offset = Math.min(Math.max(wanted, extent.startOffset), extent.endOffset);
+    return { topic: name, partition, offset };
   });
-  if (!reset.dryRun) await commitGroupOffsets(coordinator, group, offsets);
+  if (!dryRun) await commitGroupOffsets(coordinator, group, offsets);
   return offsets;
 }
 
-function wantedOffset(group: Group, log: Log, to: ResetTarget): number {
-  if (to === "earliest") return log.startOffset;
-  if (to === "latest") return readableEnd(log);
+/** Looking at a partition that was never used leaves no folder. */
+function extentOf(store: StoreInternals, topic: TopicState, state: PartitionState): LogExtent {
+  const { startOffset, partition } = state;
+  const place = { topic: topic.name, partition };
+  if (!hasFolder(store, state)) {
+    return { ...place, log: undefined, startOffset, endOffset: startOffset };
+  }
+  const log = logOf(store, topic, state);
+  return { ...place, log, startOffset: log.startOffset, endOffset: readableEnd(log) };
+}
+
+function wantedOffset(group: Group, extent: LogExtent, to: ResetTarget): number {
+  const { topic, partition, log, startOffset, endOffset } = extent;
+  if (to === "earliest") return startOffset;
+  if (to === "latest") return endOffset;
   if (typeof to === "number") return to;
   if (to instanceof Date) {
-    return findOffsetForTimestamp(log, to.getTime())?.offset ?? readableEnd(log);
+    const found = log === undefined ? undefined : findOffsetForTimestamp(log, to.getTime());
+    return found?.offset ?? endOffset;
   }
-  const { topic, partition } = log.source;
   const committed = committedOffsetOf(group, topic, partition);
   if (committed !== undefined) return committed.offset + to.shiftBy;
   throw new OttlaError(

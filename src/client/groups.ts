@@ -8,6 +8,7 @@ import { hasActiveMembers, isGroupInUse, offsetsInOrder } from "../coordinator/g
 import type { Group } from "../coordinator/group.ts";
 import { findGroup, getOrCreateGroup, groupCoordinator } from "../coordinator/group_coordinator.ts";
 import { deleteGroupOf, getGroup } from "../coordinator/group_deletion.ts";
+import type { OffsetCommit } from "../coordinator/group_offsets.ts";
 import { commitGroupOffsets, committedOffsetOf } from "../coordinator/group_offsets.ts";
 import type { Member, MembershipState } from "../coordinator/membership.ts";
 import { ownedPartitions, ownerOf, stateOf } from "../coordinator/membership.ts";
@@ -25,7 +26,7 @@ import { lastStableOffset } from "../log/producer_append.ts";
 import { hasFolder, logOf } from "../store/partitions.ts";
 import type { Store, StoreInternals } from "../store/store.ts";
 import { getPartitionState, getTopicState, openInternals } from "../store/store.ts";
-import { checkAck, checkNumber, checkObject } from "../store/store_options.ts";
+import { checkAck, checkNumber, checkObject, checkWholeNumber } from "../store/store_options.ts";
 import type { ConsumedOffset } from "./consumer_options.ts";
 import { checkPartitionList } from "./consumer_options.ts";
 
@@ -125,12 +126,13 @@ export async function commitOffsets(
 ): Promise<void> {
   const internals = openInternals(store);
   checkObject("options", options);
-  checkAck(options.ack);
-  checkOffsets(offsets);
+  const { ack = internals.options.ack } = options;
+  checkAck(ack);
+  const checked = checkedOffsets(offsets);
   const coordinator = await groupCoordinator(internals);
   const group = getOrCreateGroup(coordinator, groupId);
   checkNoMembers(group);
-  await commitGroupOffsets(coordinator, group, offsets, options.ack ?? internals.options.ack);
+  await commitGroupOffsets(coordinator, group, checked, ack);
 }
 
 /**
@@ -272,15 +274,18 @@ function describeMember(member: Member): MemberDescription {
   };
 }
 
-function checkOffsets(offsets: unknown): asserts offsets is readonly ConsumedOffset[] {
+/** The offsets of the call: what the caller changes while the groups are read does not count. */
+function checkedOffsets(offsets: unknown): OffsetCommit[] {
   checkPartitionList("offsets", offsets);
-  for (const entry of offsets) {
-    const { offset, metadata } = entry as Partial<ConsumedOffset>;
+  return offsets.map((entry) => {
+    const { topic, partition, offset, metadata, leaderEpoch } = entry as OffsetCommit;
     checkNumber("offsets[].offset", offset, 0, Number.MAX_SAFE_INTEGER);
     if (metadata !== undefined && typeof metadata !== "string") {
       throw new TypeError(`offsets[].metadata must be a string, got ${typeof metadata}`);
     }
-  }
+    checkWholeNumber("offsets[].leaderEpoch", leaderEpoch, -1, 2 ** 31 - 1);
+    return { topic, partition, offset, metadata, leaderEpoch };
+  });
 }
 
 function checkNoMembers(group: Group): void {

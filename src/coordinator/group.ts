@@ -36,6 +36,11 @@ export interface PartitionOffset extends TopicPartition {
   readonly committed: CommittedOffset;
 }
 
+/** A partition and the offset that is being committed for it. */
+export interface OffsetUnderWay extends TopicPartition {
+  readonly committed: Omit<CommittedOffset, "recordOffset">;
+}
+
 /** What the log says of a group. */
 export interface GroupContent {
   readonly groupId: string;
@@ -68,6 +73,8 @@ export interface Group extends GroupContent {
   isMetadataDue: boolean;
   /** Offsets that are gone and whose tombstones could not be written yet. */
   dueTombstones: TopicPartition[];
+  /** In the log, and not true yet. */
+  readonly offsetsUnderWay: Set<OffsetUnderWay>;
   /** The last change on its way to its level; changes count in the order of their records. */
   lastChange: Promise<void> | undefined;
 }

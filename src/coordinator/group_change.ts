@@ -163,12 +163,12 @@ function dueRecords(group: Group): GroupRecord[] {
  * some it was empty at no time that is known, so that a crash does not let its offsets expire.
  */
 function metadataRecord(group: Group): GroupRecord {
-  const { groupId, membership, emptySinceMs } = group;
+  const { groupId, membership, emptySinceMs, protocolType } = group;
   return {
     key: { type: "GroupMetadata", group: groupId },
     value: {
       version: metadataVersion,
-      protocolType: "consumer",
+      protocolType: protocolType ?? "consumer",
       generation: Math.min(membership.generation, generationMax),
       protocol: null,
       leader: null,

@@ -10,15 +10,15 @@ import { OttlaError } from "../errors.ts";
 import type { Timer } from "../platform/clock.ts";
 import type { StoreInternals } from "../store/store.ts";
 import { checkOpen } from "../store/store.ts";
-import { writeDue, writeOffsetTombstones } from "./group_change.ts";
+import { writeDue } from "./group_change.ts";
 import type { Group, GroupContent } from "./group.ts";
-import { dropOffset, groupContent, hasMembers, isGroupInUse } from "./group.ts";
+import { groupContent, hasMembers, isGroupInUse } from "./group.ts";
 import { expireGroup } from "./group_expiry.ts";
+import { forgetGoneTopics } from "./group_gone_topics.ts";
 import type { LoadedGroups } from "./group_load.ts";
 import { loadGroups } from "./group_load.ts";
 import type { GroupLog } from "./group_log.ts";
 import { findOffsetsTopic, groupLog, partitionOfGroup } from "./group_log.ts";
-import { isOffsetOfTopic } from "./group_offsets.ts";
 import { closeMembership, createMembership, topicsChanged } from "./membership.ts";
 
 /** The coordinator of an open store's groups. */
@@ -45,6 +45,7 @@ export const offsetsRetentionCheckMs = 600_000;
 export const groupIdBytesMax = 32_767;
 
 const coordinators = new WeakMap<StoreInternals, Promise<GroupCoordinator>>();
+const storesWithGroups = new WeakSet<StoreInternals>();
 
 /**
  * The coordinator of a store's groups; there is one a store.
@@ -61,6 +62,16 @@ export function groupCoordinator(store: StoreInternals): Promise<GroupCoordinato
     coordinator.catch(() => coordinators.delete(store));
   }
   return coordinator;
+}
+
+/**
+ * Tells whether the groups of a store have been read, so that they learn what becomes of its topics.
+ *
+ * @param store The inside of a store.
+ * @returns True if they have.
+ */
+export function areGroupsRead(store: StoreInternals): boolean {
+  return storesWithGroups.has(store);
 }
 
 /**
@@ -132,15 +143,19 @@ async function startCoordinator(store: StoreInternals): Promise<GroupCoordinator
     endCoordinator(coordinator);
   });
   startExpiry(coordinator);
+  storesWithGroups.add(store);
   return coordinator;
 }
 
 function addGroups(coordinator: GroupCoordinator, { groups }: LoadedGroups): void {
   for (const content of groups) {
-    const group = newGroup(coordinator, content, content.generation);
+    const { generation, hadMembers, ...known } = content;
+    const group = newGroup(coordinator, known, generation);
+    // Else it would be empty since now at each opening, and its offsets would never expire.
+    group.isMetadataDue = hadMembers;
     coordinator.groups.set(group.groupId, group);
     // Deleted when nobody was there to forget them, or made again: those are other topics.
-    forgetOffsets(coordinator, group);
+    forgetGoneTopics(coordinator.log, group);
   }
 }
 
@@ -166,6 +181,7 @@ function newGroup(
     holderCount: 0,
     isMetadataDue: false,
     dueTombstones: [],
+    offsetsUnderWay: new Set(),
     lastChange: undefined,
   };
   return group;
@@ -195,25 +211,13 @@ function writeDueOf({ log, isClosed }: GroupCoordinator, group: Group): void {
 }
 
 function noteTopics(coordinator: GroupCoordinator): void {
-  const { store, groups } = coordinator;
+  const { store, groups, log } = coordinator;
   // Every change is told by itself: a topic that was deleted and made again was missing in between.
   const isAnyGone = store.topics.size < coordinator.topicCount;
   coordinator.topicCount = store.topics.size;
   for (const group of groups.values()) {
-    if (isAnyGone) forgetOffsets(coordinator, group);
+    if (isAnyGone) forgetGoneTopics(log, group);
     if (hasMembers(group)) topicsChanged(group.membership);
-  }
-}
-
-/** Forgets the offsets of topics that are there no more, as Kafka does. */
-function forgetOffsets({ store, log }: GroupCoordinator, group: Group): void {
-  for (const [topic, ofTopic] of [...group.offsets]) {
-    const gone = [...ofTopic]
-      .filter(([, committed]) => !isOffsetOfTopic(store, topic, committed))
-      .map(([partition]) => ({ topic, partition }));
-    if (gone.length === 0) continue;
-    for (const { partition } of gone) dropOffset(group, topic, partition);
-    writeOffsetTombstones(log, group, gone);
   }
 }
 

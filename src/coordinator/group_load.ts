@@ -5,9 +5,9 @@ import { warn } from "../platform/warning.ts";
 import type { PartitionState, StoreInternals, TopicState } from "../store/store.ts";
 import { asStorageError } from "../store/store_errors.ts";
 import { partitionFolderName } from "../store/topic_name.ts";
-import { findOffsetsTopic, readGroupBatches } from "./group_log.ts";
+import { findOffsetsTopic, partitionOfGroup, readGroupBatches } from "./group_log.ts";
 import type { GroupReplay, ReplayedGroup } from "./group_replay.ts";
-import { finishGroupReplay, groupReplay, replayGroupBatch } from "./group_replay.ts";
+import { finishGroupReplay, groupReplay, replayGap, replayGroupBatch } from "./group_replay.ts";
 
 /** What was read of the groups. */
 export interface LoadedGroups {
@@ -38,8 +38,13 @@ export async function loadGroups(store: StoreInternals): Promise<LoadedGroups> {
   for (const state of topic.partitions) {
     try {
       const replay = await replayPartition(store, topic, state);
-      for (const group of finishGroupReplay(replay)) loaded.groups.push(group);
-      for (const groupId of replay.foreignIds) loaded.foreignIds.add(groupId);
+      // A broker that was given more partitions leaves groups behind where nobody looks for them.
+      const isHere = (groupId: string): boolean =>
+        partitionOfGroup(topic, groupId) === state.partition;
+      for (const group of finishGroupReplay(replay)) {
+        if (isHere(group.groupId)) loaded.groups.push(group);
+      }
+      for (const groupId of replay.foreignIds) if (isHere(groupId)) loaded.foreignIds.add(groupId);
       loaded.skippedCount += replay.skippedCount;
     } catch (cause) {
       const name = partitionFolderName(state.topic, state.partition);
@@ -65,6 +70,7 @@ async function replayPartition(
     (error) => {
       replay.skippedCount++;
       replay.firstFault ??= error;
+      replayGap(replay);
     },
   );
   if (replay.skippedCount > 0) {

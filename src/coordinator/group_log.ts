@@ -3,11 +3,13 @@
  * (src/FORMAT.md, section 10.1).
  *
  * The topic is made by the first write, never by reading. All records of a group lie in one of its
- * partitions; what belongs together is written at once.
+ * partitions. What belongs together is one batch, so that after a crash it is there as a whole or
+ * not at all; only what is larger than a batch or a segment can be is several.
  */
 
 import { javaHashPartition } from "../bytes/java_hash.ts";
 import { isOttlaError } from "../errors.ts";
+import { batchBytesMax } from "../limits.ts";
 import { nextTurn } from "../platform/clock.ts";
 import type { Ack, Log } from "../log/log.ts";
 import { appendBuilt } from "../log/log.ts";
@@ -126,14 +128,16 @@ async function createOffsetsTopic(log: GroupLog): Promise<void> {
 }
 
 /**
- * Appends records of a group, in one batch if the topic allows one of their size.
+ * Appends records of a group, in one batch. `max.message.bytes` is for what clients produce: Kafka
+ * reads and compacts larger batches.
  *
  * @param log The log; the topic must exist.
  * @param groupId The group.
  * @param records One or more.
  * @param ack The level that they are to reach.
  * @returns Where they are.
- * @throws OttlaError `DISK_FULL`, `KAFKA_STORAGE_ERROR`, `HANDLE_CLOSED`; nothing was appended then.
+ * @throws OttlaError `DISK_FULL`, `KAFKA_STORAGE_ERROR`, `HANDLE_CLOSED`; nothing was appended then,
+ * or of what is larger than a segment what fits into the one before.
  */
 export function appendGroupRecords(
   log: GroupLog,
@@ -149,7 +153,7 @@ export function appendGroupRecords(
   try {
     const target = logOf(store, topic, state);
     const baseOffset = target.endOffset;
-    const endOffset = buildBatches(builder, target, records, topic.config.maxMessageBytes, now);
+    const endOffset = buildBatches(builder, target, records, now);
     const done = appendBuilt(target, builder, endOffset, ack);
     return { baseOffset, done };
   } catch (error) {
@@ -160,22 +164,22 @@ export function appendGroupRecords(
   }
 }
 
-/** Builds batches as large as the topic allows. Returns the offset behind them. */
+/** Builds batches as large as can be. Returns the offset behind them. */
 function buildBatches(
   builder: BatchBuilder,
   log: Log,
   records: readonly GroupRecord[],
-  batchBytesMax: number,
   now: number,
 ): number {
-  const { leaderEpoch: partitionLeaderEpoch } = log;
+  const { leaderEpoch: partitionLeaderEpoch, config } = log;
+  const sizeBytesMax = Math.min(batchBytesMax, config.segmentBytes);
   let baseOffset = log.endOffset;
   let sizeBytes = batchOverheadBytes;
   resetBuilder(builder);
   for (const record of records) {
     const { key, value } = encodeGroupRecord(record);
     const recordBytes = key.length + (value?.length ?? 0) + recordOverheadBytes;
-    if (builder.recordCount > 0 && sizeBytes + recordBytes > batchBytesMax) {
+    if (builder.recordCount > 0 && sizeBytes + recordBytes > sizeBytesMax) {
       const { recordCount } = builder;
       finishBatch(builder, { baseOffset, partitionLeaderEpoch });
       baseOffset += recordCount;

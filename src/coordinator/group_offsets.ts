@@ -7,10 +7,11 @@ import { hasFolder, logOf } from "../store/partitions.ts";
 import type { PartitionState, StoreInternals, TopicState } from "../store/store.ts";
 import { checkOpen, getPartitionState, getTopicState } from "../store/store.ts";
 import { checkNumber } from "../store/store_options.ts";
-import type { CommittedOffset, Group } from "./group.ts";
+import type { CommittedOffset, Group, OffsetUnderWay } from "./group.ts";
 import { putOffset } from "./group.ts";
 import { changeGroup } from "./group_change.ts";
 import type { GroupCoordinator } from "./group_coordinator.ts";
+import type { GroupLog } from "./group_log.ts";
 import { whenWritable } from "./group_log.ts";
 import type { GroupRecord } from "./group_records.ts";
 import type { TopicPartition } from "./topic_partition.ts";
@@ -33,11 +34,6 @@ export const commitsMax = 100_000;
 /** The version of the value, which Kafka reads since 3.5 and writes since 4.1: it has topic ids. */
 const offsetVersion = 4;
 const utf8 = new TextEncoder();
-
-/** What of a commit its record is made of. */
-interface CheckedCommit extends TopicPartition {
-  readonly committed: Omit<CommittedOffset, "recordOffset">;
-}
 
 /**
  * Commits offsets of a group: all of them, or none if one cannot be. Who may commit is for the
@@ -63,15 +59,38 @@ export async function commitGroupOffsets(
   checkOpen(store);
   const checked = checkCommits(store, commits);
   if (checked.length === 0) return;
-  const records = checked.map((commit) => offsetRecord(group.groupId, commit));
-  await whenWritable(log, () =>
-    changeGroup(log, group, records, ack, (baseOffset) => {
-      for (const [index, { topic, partition, committed }] of checked.entries()) {
-        // The topic may have been deleted since.
-        if (!isOffsetOfTopic(store, topic, committed)) continue;
+  await whenWritable(log, () => writeOffsets(log, group, checked, ack));
+}
+
+function writeOffsets(
+  log: GroupLog,
+  group: Group,
+  checked: readonly OffsetUnderWay[],
+  ack: Ack,
+): Promise<void> {
+  const { groupId, offsetsUnderWay } = group;
+  const isThere = ({ topic, committed }: OffsetUnderWay): boolean =>
+    isOffsetOfTopic(log.store, topic, committed);
+  // A topic may be deleted while the log is made, and while its records are on their way to disk.
+  const offsets = checked.filter(isThere);
+  const records = offsets.map((offset) => offsetRecord(groupId, offset));
+  const forget = (): void => offsets.forEach((offset) => offsetsUnderWay.delete(offset));
+  for (const offset of offsets) offsetsUnderWay.add(offset);
+  try {
+    const written = changeGroup(log, group, records, ack, (baseOffset) => {
+      forget();
+      for (const [index, offset] of offsets.entries()) {
+        if (!isThere(offset)) continue;
+        const { topic, partition, committed } = offset;
         putOffset(group, topic, partition, { ...committed, recordOffset: baseOffset + index });
       }
-    }));
+    });
+    written.catch(forget);
+    return written;
+  } catch (error) {
+    forget();
+    throw error;
+  }
 }
 
 /**
@@ -107,7 +126,7 @@ export function isOffsetOfTopic(
   return state !== undefined && (topicId === zeroUuid || topicId === state.topicId);
 }
 
-function checkCommits(store: StoreInternals, commits: readonly OffsetCommit[]): CheckedCommit[] {
+function checkCommits(store: StoreInternals, commits: readonly OffsetCommit[]): OffsetUnderWay[] {
   if (commits.length > commitsMax) {
     throw new RangeError(
       `offsets has ${commits.length} entries, at most ${commitsMax} can be committed at once`,
@@ -118,12 +137,17 @@ function checkCommits(store: StoreInternals, commits: readonly OffsetCommit[]): 
     const state = getTopicState(store, topic);
     checkOffset(store, state, getPartitionState(state, partition), offset);
     checkMetadata(topic, partition, metadata);
-    const { topicId } = state;
-    return {
-      topic,
-      partition,
-      committed: { offset, leaderEpoch, metadata, commitTimestamp, expireTimestamp: -1, topicId },
+    checkNumber("leaderEpoch", leaderEpoch, -1, 2 ** 31 - 1);
+    const committed = {
+      offset,
+      leaderEpoch,
+      // As it comes back from the log, where half a character has no place.
+      metadata: metadata.replace(/\p{Surrogate}/gu, "\ufffd"),
+      commitTimestamp,
+      expireTimestamp: -1,
+      topicId: state.topicId,
     };
+    return { topic, partition, committed };
   });
 }
 
@@ -164,7 +188,7 @@ function checkMetadata(topic: string, partition: number, metadata: unknown): voi
 
 function offsetRecord(
   groupId: string,
-  { topic, partition, committed }: CheckedCommit,
+  { topic, partition, committed }: OffsetUnderWay,
 ): GroupRecord {
   return {
     key: { type: "OffsetCommit", group: groupId, topic, partition },

@@ -3,7 +3,8 @@
  *
  * Offsets that a broker has committed within a transaction wait for its end: a commit marker lets
  * them count, an abort marker drops them. What cannot be decoded is passed over and counted, and
- * never keeps a group from what else is there.
+ * never keeps a group from what else is there. Where an end may be lost, the offsets do not count:
+ * rather are records given out again than left out.
  */
 
 import { isOttlaError } from "../errors.ts";
@@ -17,6 +18,7 @@ import { dropOffset, groupContent, hasContent, putOffset } from "./group.ts";
 import type { GroupKey, GroupKeyOf } from "./group_records.ts";
 import type { LatestValues } from "./group_latest.ts";
 import { dropLatest, keepLatest, latestValues, noteKey } from "./group_latest.ts";
+import { groupRecordSchemas } from "./group_record_schemas.ts";
 import { decodeGroupKey, decodeGroupValue, findForeignGroupId } from "./group_records.ts";
 
 /** What was read so far. */
@@ -39,12 +41,17 @@ export interface GroupReplay {
 /** A group as the log has it. */
 export interface ReplayedGroup extends GroupContent {
   generation: number;
+  /** Whether it had members for all that is written: since when it has none is in no record. */
+  hadMembers: boolean;
 }
 
 /** An offset of a transaction, and the group it is for. */
 interface PendingOfGroup extends PartitionOffset {
   readonly groupId: string;
 }
+
+/** With this number begin the keys of offsets, as two bytes. */
+const offsetCommitNumber = groupRecordSchemas.OffsetCommit.number;
 
 type OffsetKey = GroupKeyOf<"LegacyOffsetCommit" | "OffsetCommit">;
 
@@ -89,6 +96,16 @@ export function replayGroupBatch(replay: GroupReplay, batch: BatchView): void {
 }
 
 /**
+ * Takes in that something was lost between two batches: it may have been the end of any transaction
+ * that was open there, and which end nobody knows.
+ *
+ * @param replay What was read before.
+ */
+export function replayGap(replay: GroupReplay): void {
+  replay.pending.clear();
+}
+
+/**
  * Ends a replay: offsets of transactions that have not ended stay with their groups.
  *
  * @param replay All that was read.
@@ -125,11 +142,12 @@ function tolerate(replay: GroupReplay, read: () => void): void {
 }
 
 function replayMarker(replay: GroupReplay, producerId: number, record: RecordView): void {
-  const marker = endTransactionMarkerOf(record);
-  if (marker === undefined) return;
   const pending = replay.pending.get(producerId) ?? [];
+  // With a marker that cannot be read the transaction has ended too, and nobody knows how.
   replay.pending.delete(producerId);
-  if (marker.type === "abort") return;
+  const marker = endTransactionMarkerOf(record);
+  if (marker === undefined && pending.length > 0) replay.pending.set(producerId, pending);
+  if (marker?.type !== "commit") return;
   for (const { groupId, topic, partition, committed } of pending) {
     putOffset(groupOf(replay, groupId), topic, partition, committed);
   }
@@ -155,7 +173,7 @@ function replayRecord(
     case "LegacyOffsetCommit":
     case "OffsetCommit":
       noteKey(replay.latest, keyBytes);
-      if (value === null) dropLatest(replay.latest, keyBytes);
+      if (value === null) dropLatest(replay.latest, keyOfToday(keyBytes));
       return replayOffset(replay, producerId, key, value, record.offset);
     case "GroupMetadata":
       return replayMetadata(replay, key, value);
@@ -214,6 +232,13 @@ function replayOffset(
   pending.push({ groupId, topic, partition, committed });
 }
 
+/** A key of old stands for the same offset as one of today. */
+function keyOfToday(key: Uint8Array): Uint8Array {
+  const today = key.slice();
+  today[1] = offsetCommitNumber;
+  return today;
+}
+
 /** As for Kafka: what was taken back does not come back by the end of a transaction. */
 function dropPending({ pending }: GroupReplay, { group, topic, partition }: OffsetKey): void {
   for (const [producerId, ofProducer] of pending) {
@@ -234,8 +259,7 @@ function replayMetadata(
     const group = replay.groups.get(groupId);
     if (group === undefined) return;
     group.hasMetadata = false;
-    group.protocolType = null;
-    group.generation = 0;
+    forgetMembers(group);
     return;
   }
   const { protocolType, generation, currentStateTimestamp, members } = decodeGroupValue(
@@ -249,13 +273,17 @@ function replayMetadata(
   // Whoever was in it went when its process did, which was now for all that can be known.
   const wasEmpty = members.length === 0 && currentStateTimestamp >= 0;
   group.emptySinceMs = wasEmpty ? currentStateTimestamp : replay.now;
+  group.hadMembers = !wasEmpty && group.protocolType !== null;
 }
 
 /** What a broker keeps of a group's members: they are gone, its epoch is gone on from. */
 function replayBrokerRecord(replay: GroupReplay, key: GroupKey, value: Uint8Array | null): void {
   const name = JSON.stringify(key);
   if (value === null) {
-    replay.groups.get(key.group)?.brokerKeys.delete(name);
+    const group = replay.groups.get(key.group);
+    if (group === undefined) return;
+    group.brokerKeys.delete(name);
+    if (key.type === "ConsumerGroupMetadata" && !group.hasMetadata) forgetMembers(group);
     return;
   }
   const group = groupOf(replay, key.group);
@@ -263,13 +291,21 @@ function replayBrokerRecord(replay: GroupReplay, key: GroupKey, value: Uint8Arra
   if (key.type !== "ConsumerGroupMetadata") return;
   group.protocolType = "consumer";
   group.emptySinceMs = replay.now;
+  group.hadMembers = true;
   group.generation = Math.max(0, decodeGroupValue(key.type, value).epoch);
+}
+
+/** Nobody is known to have been in a group: what it has committed from now on is all it is. */
+function forgetMembers(group: ReplayedGroup): void {
+  group.protocolType = null;
+  group.hadMembers = false;
+  group.generation = 0;
 }
 
 function groupOf({ groups, now }: GroupReplay, groupId: string): ReplayedGroup {
   let group = groups.get(groupId);
   if (group === undefined) {
-    group = { ...groupContent(groupId, now), generation: 0 };
+    group = { ...groupContent(groupId, now), generation: 0, hadMembers: false };
     groups.set(groupId, group);
   }
   return group;

@@ -1,14 +1,20 @@
 /**
  * `ottla dump` against what Kafka's own tool printed of the files in `tests/fixtures`, kept in the
  * `.golden.txt` files beside this one. Whoever makes the fixtures anew makes these anew too, with
- * `kafka.tools.DumpLogSegments`, the files named in them, and `--print-data-log`, nothing, or
- * `--cluster-metadata-decoder`.
+ * `kafka.tools.DumpLogSegments`, the files named in them, and `--print-data-log`, nothing,
+ * `--cluster-metadata-decoder`, or `--offsets-decoder`.
  */
 
 import assert from "node:assert/strict";
 import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { loadCrc32c } from "../../src/bytes/crc32c.ts";
+import type { GroupRecord } from "../../src/coordinator/group_records.ts";
+import { encodeGroupRecord } from "../../src/coordinator/group_records.ts";
+import { buildBatch, someTime } from "../support/batches.ts";
+import { metadataRecord, offsetRecord, tombstone } from "../support/group_batches.ts";
+import { bytesOfHex } from "../support/hex.ts";
 import { inFolder, linesOf, runCommand } from "./command_run.ts";
 
 const fixtures = "tests/fixtures/kafka_4_1_1/static_4_0";
@@ -36,6 +42,84 @@ test("metadata records are printed as Kafka prints them", async () => {
   await checkGolden("kafka_metadata_dump", "--metadata");
   await checkGolden("kafka_metadata_dump", "--cluster-metadata-decoder");
 });
+
+test("records of groups are printed as Kafka prints them", async () => {
+  await checkGolden("kafka_groups_dump", "--groups");
+  await checkGolden("kafka_groups_dump", "--offsets-decoder");
+});
+
+test("every kind of a group's records is printed, and what is none is told of", async () => {
+  await inFolder(async (folder) => {
+    await loadCrc32c();
+    const path = join(folder, "00000000000000000000.log");
+    const { key, value } = encodeGroupRecord(offsetRecord(2, 42, { version: 1 }));
+    const connect = metadataRecord("c", 3);
+    const member = { type: "ConsumerGroupMemberMetadata", group: "g", memberId: "m" } as const;
+    const records = [
+      { key, value },
+      { key, value: null },
+      encodeGroupRecord({
+        ...connect,
+        value: {
+          ...connect.value,
+          protocolType: "connect",
+          members: [memberOf("0000 00000000 ffffffff")],
+        },
+      } as GroupRecord),
+      encodeGroupRecord({
+        ...connect,
+        value: { ...connect.value, members: [memberOf("0007 00000000 ffffffff")] },
+      } as GroupRecord),
+      { ...encodeGroupRecord(tombstone(member)) },
+      { key: bytesOfHex("0011 0001 67"), value: bytesOfHex("0000") },
+      { key: key.slice(0, 5), value },
+      { key: null, value },
+    ];
+    writeFileSync(path, buildBatch(records));
+    const { code, output, errors } = await runCommand(["dump", "--groups", path]);
+    const keyText = '{"type":"1","data":{"group":"g","topic":"t","partition":2}}';
+    const contents = linesOf(output).flatMap((line) =>
+      /headerKeys: \[\](.*)$/.exec(line)?.[1] ?? []
+    );
+    assert.equal(
+      contents[0],
+      ` key: ${keyText} payload: {"version":"1","data":{"offset":42,"metadata":"",` +
+        `"commitTimestamp":${someTime},"expireTimestamp":-1}}`,
+    );
+    assert.equal(contents[1], ` key: ${keyText} payload: <DELETE>`);
+    assert.match(
+      contents[2]!,
+      /"protocolType":"connect".*"subscription":"AAAAAAAA[^"]+","assignment":""/,
+    );
+    assert.match(contents[3]!, /"protocolType":"consumer".*"subscription":"AAcAAAAA[^"]+",/);
+    const memberText = '{"type":"5","data":{"groupId":"g","memberId":"m"}}';
+    assert.equal(contents[4], ` key: ${memberText} payload: <DELETE>`);
+    assert.equal(contents[5], " key: Unknown record type 17 at offset 5, skipping.");
+    assert.match(contents[6]!, /^ \(Cannot read the key of a group's record of 5 bytes: .*\)$/);
+    assert.match(contents[7]!, /^ \(Cannot read the key of a group's record of 0 bytes: .*\)$/);
+    assert.equal(errors, `ottla: Found 2 faults in ${path}\n`);
+    assert.equal(code, 1);
+    const json = linesOf((await runCommand(["dump", "--groups", "--json", path])).output);
+    const lines = json.map((line) => JSON.parse(line) as Record<string, unknown>).slice(1);
+    assert.deepEqual(lines[0]!["key"], JSON.parse(keyText));
+    assert.deepEqual((lines[0]!["value"] as Record<string, unknown>)["version"], "1");
+    assert.equal(lines[1]!["value"], null);
+  });
+});
+
+/** A member of a classic group, with what it subscribes to. */
+function memberOf(subscription: string): object {
+  return {
+    memberId: "m",
+    groupInstanceId: null,
+    clientId: "c",
+    clientHost: "h",
+    rebalanceTimeout: 1,
+    sessionTimeout: 1,
+    subscription: bytesOfHex(subscription),
+    assignment: new Uint8Array(0),
+  };
+}
 
 test("--deep prints records without their content", async () => {
   const { output } = await runCommand(["dump", "--deep", segment]);
@@ -136,7 +220,13 @@ test("a file that cannot be dumped does not keep the others from being", async (
 });
 
 test("no file, an unknown option and a senseless number are wrong usage", async () => {
-  for (const args of [[], ["--deeper", "a.log"], ["--max-bytes", "many", "a.log"]]) {
+  const wrong = [
+    [],
+    ["--deeper", "a.log"],
+    ["--max-bytes", "many", "a.log"],
+    ["--metadata", "--groups", "a.log"],
+  ];
+  for (const args of wrong) {
     const { code, output, errors } = await runCommand(["dump", ...args]);
     assert.equal(code, 2);
     assert.equal(output, "");

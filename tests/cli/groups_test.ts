@@ -8,6 +8,10 @@ import type { Store } from "../../mod.ts";
 import { append, closeStore, createTopic, deleteTopic, openStore } from "../../mod.ts";
 import { closeConsumer, commit, openConsumer, poll } from "../../src/client/consumer.ts";
 import { commitOffsets, committedOffsets, groupLag, listGroups } from "../../src/client/groups.ts";
+import { diskFileSystem } from "../../src/platform/disk_file_system.ts";
+import { appendRecords, logOfGroup, offsetRecord } from "../support/group_batches.ts";
+import { flipByte } from "../support/log_fixture.ts";
+import { endTransaction } from "../support/produced.ts";
 import { inFolder, linesOf, runCommand } from "./command_run.ts";
 
 const firstTime = Date.UTC(2026, 0, 31);
@@ -297,4 +301,41 @@ test("what makes no sense is wrong usage", async () => {
     assert.equal(output, "");
     assert.match(errors, /^ottla: [^\n]+; try ottla groups --help\n$/);
   }
+});
+
+test("list and describe show what the store would, whatever a broker or damage has left", async () => {
+  await inFolder(async (path) => {
+    await fill(path, { g: [["orders", 0, 3]], test: [["orders", 0, 2]] });
+    const store = await openStore(path);
+    const log = logOfGroup(store, "g");
+    appendRecords(log, [offsetRecord(1, 9, { topic: "orders" })], 7);
+    endTransaction(log, "abort");
+    const position = log.segments[0]!.sizeBytes - 3;
+    appendRecords(log, [offsetRecord(0, 4, { topic: "orders" })], 7);
+    endTransaction(log, "commit");
+    // Of another number of partitions.
+    appendRecords(logOfGroup(store, "test"), [offsetRecord(0, 8, { topic: "orders" })]);
+    await closeStore(store);
+    flipByte(diskFileSystem(), log.segments[0]!.log.path, position);
+    const { code, output, errors } = await runCommand(["groups", "describe", path, "--json"]);
+    assert.equal(code, 1);
+    assert.match(errors, /^ottla: Cannot read offsets 2 to 2: [^\n]+\n$/);
+    type Group = { groupId: string; partitions: { partition: number; committedOffset: number }[] };
+    const shown = linesOf(output).map((line) => JSON.parse(line) as Group);
+    assert.deepEqual(
+      shown.map(({ groupId, partitions }) => [
+        groupId,
+        partitions.map(({ partition, committedOffset }) => [partition, committedOffset]),
+      ]),
+      [["g", [[0, 4]]], ["test", [[0, 2]]]],
+    );
+    const again = await openStore(path);
+    for (const { groupId, partitions } of shown) {
+      assert.deepEqual(
+        (await committedOffsets(again, groupId)).map(({ offset }) => offset),
+        partitions.map(({ committedOffset }) => committedOffset),
+      );
+    }
+    await closeStore(again);
+  });
 });

@@ -20,7 +20,8 @@ import { utf8 } from "../../src/client/serde.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
 import { closeStore } from "../../src/store/open_store.ts";
 import type { Store } from "../../src/store/store.ts";
-import { createTopic, deleteRecords } from "../../src/store/topics.ts";
+import { internalsOf } from "../../src/store/store.ts";
+import { createTopic, createTopicIn, deleteRecords } from "../../src/store/topics.ts";
 import { manualClock } from "../../src/testing/manual_clock.ts";
 import { failNext, faultyDisk } from "../support/faulty_file_system.ts";
 import { numbered, openTestStore, rootNames, withStore } from "../support/store_fixture.ts";
@@ -96,6 +97,42 @@ describe("committing from outside", () => {
     });
   });
 
+  it("commits what it was called with, whatever becomes of the list meanwhile", async () => {
+    await withStore(async (store) => {
+      await makeOrders(store, 2);
+      const offsets = [{ topic: "orders", partition: 0, offset: 3 }];
+      const committing = commitOffsets(store, "billing", offsets);
+      offsets[0]!.offset = -7;
+      offsets.length = 0;
+      await committing;
+      assert.deepEqual(await committedIn(store), ["0: 3"]);
+      const partitions = [1];
+      const resetting = resetOffsets(store, "billing", { topic: "orders", partitions, to: 4 });
+      partitions[0] = 0;
+      await resetting;
+      assert.deepEqual(await committedIn(store), ["0: 3", "1: 4"]);
+    });
+  });
+
+  it("shows at once what the next opening will", async () => {
+    const fs = memoryFileSystem();
+    let store = await openTestStore(fs);
+    await makeOrders(store, 2);
+    const order = { topic: "orders", partition: 0, offset: 3, leaderEpoch: 0 };
+    await commitOffsets(store, "billing", [{ ...order, metadata: "half \ud83d a rocket" }]);
+    const before = await committedOffsets(store, "billing");
+    assert.equal(before[0]!.metadata, "half \ufffd a rocket");
+    assert.equal(before[0]!.leaderEpoch, 0);
+    // What was committed may be committed for another group.
+    await commitOffsets(store, "copy", before);
+    await closeStore(store);
+    store = await openTestStore(fs);
+    assert.deepEqual(await committedOffsets(store, "billing"), before);
+    const [copy] = await committedOffsets(store, "copy");
+    assert.deepEqual(copy, { ...before[0]!, commitTimestamp: copy!.commitTimestamp });
+    await closeStore(store);
+  });
+
   it("refuses what is of the wrong kind", async () => {
     await withStore(async (store, fs) => {
       await makeOrders(store);
@@ -109,6 +146,8 @@ describe("committing from outside", () => {
         ["billing", [{ ...order, offset: -1 }], RangeError],
         ["billing", [{ ...order, partition: 0.5 }], RangeError],
         ["billing", [{ ...order, metadata: 1 }], TypeError],
+        ["billing", [{ ...order, leaderEpoch: "0" }], TypeError],
+        ["billing", [{ ...order, leaderEpoch: 2 ** 31 }], RangeError],
         [undefined, [order], TypeError],
         ["", [order], { code: "INVALID_GROUP_ID" }],
         ["billing", [{ ...order, topic: "none" }], { code: "UNKNOWN_TOPIC_OR_PARTITION" }],
@@ -175,6 +214,20 @@ describe("resetting", () => {
       });
       assert.deepEqual(moved.map(({ partition }) => partition), [0, 2]);
       assert.deepEqual(await committedIn(store), ["0: 10", "2: 10"]);
+    });
+  });
+
+  it("leaves no folder of partitions that were never used when it only tells", async () => {
+    await withStore(async (store, fs) => {
+      await createTopicIn(internalsOf(store), "unused", { partitions: 2 });
+      const before = rootNames(fs);
+      for (const to of ["earliest", "latest", 7, new Date(0)] as const) {
+        const reset = { topic: "unused", to, dryRun: true };
+        const offsets = await resetOffsets(store, "billing", reset);
+        assert.deepEqual(offsets.map(({ offset }) => offset), [0, 0]);
+      }
+      assert.deepEqual(rootNames(fs), before);
+      assert.deepEqual(await listGroups(store), []);
     });
   });
 
@@ -259,7 +312,7 @@ describe("looking at groups", () => {
   it("counts what a group has yet to read", async () => {
     await withStore(async (store, fs) => {
       await makeOrders(store, 2);
-      await createTopic(store, "unused");
+      await createTopicIn(internalsOf(store), "unused", {});
       await commitOrder(store, 1, 4);
       assert.deepEqual(await groupLag(store, "billing"), [{
         topic: "orders",

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
 import { appendBatch } from "../../src/client/append.ts";
+import { deleteTopic as deleteTopicWithOffsets } from "../../src/client/delete_topic.ts";
 import {
   commitOffsets,
   committedOffsets,
@@ -17,27 +18,31 @@ import {
   groupCoordinator,
 } from "../../src/coordinator/group_coordinator.ts";
 import { findOffsetsTopic, partitionOfGroup } from "../../src/coordinator/group_log.ts";
-import type { GroupKey, GroupRecord } from "../../src/coordinator/group_records.ts";
+import type { GroupRecord } from "../../src/coordinator/group_records.ts";
 import {
   decodeGroupKey,
   decodeGroupValue,
   encodeGroupRecord,
 } from "../../src/coordinator/group_records.ts";
 import { joinMembership, leaveMembership } from "../../src/coordinator/membership.ts";
-import type { Log } from "../../src/log/log.ts";
-import { appendBuilt } from "../../src/log/log.ts";
 import { diskFileSystem } from "../../src/platform/disk_file_system.ts";
 import type { FileSystem } from "../../src/platform/file_system.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
-import { appendRecord, batchBuilder, finishBatch } from "../../src/record/batch_builder.ts";
 import { recordsOf } from "../../src/record/record_reader.ts";
-import { logOf } from "../../src/store/partitions.ts";
 import { closeStore } from "../../src/store/open_store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { internalsOf } from "../../src/store/store.ts";
-import { createTopic } from "../../src/store/topics.ts";
+import { createTopic, deleteTopic } from "../../src/store/topics.ts";
+import { manualClock } from "../../src/testing/manual_clock.ts";
 import { bytesOfHex } from "../support/hex.ts";
-import { metadataRecord, offsetRecord, offsetsLogOf } from "../support/group_batches.ts";
+import {
+  appendRaw,
+  appendRecords,
+  logOfGroup,
+  metadataRecord,
+  offsetRecord,
+  offsetsLogOf,
+} from "../support/group_batches.ts";
 import { flipByte } from "../support/log_fixture.ts";
 import { endTransaction } from "../support/produced.ts";
 import { copyFolder, numbered, openTestStore, storeFolder } from "../support/store_fixture.ts";
@@ -51,36 +56,12 @@ async function storeWithGroup(fs: FileSystem): Promise<Store> {
   return store;
 }
 
-function logOfGroup(store: Store, groupId: string): Log {
-  const internals = internalsOf(store);
-  const topic = findOffsetsTopic(internals)!;
-  return logOf(internals, topic, topic.partitions[partitionOfGroup(topic, groupId)]!);
-}
-
-/** Appends records behind the coordinator's back, as a broker does before the store is opened. */
-function appendRecords(
-  log: Log,
-  records: readonly GroupRecord[],
-  producerId = -1,
-): void {
-  appendRaw(log, records.map(encodeGroupRecord), producerId);
-}
-
-function appendRaw(
-  log: Log,
-  records: readonly { key: Uint8Array; value: Uint8Array | null }[],
-  producerId = -1,
-): void {
-  const builder = batchBuilder();
-  for (const { key, value } of records) appendRecord(builder, 1, key, value);
-  finishBatch(builder, {
-    baseOffset: log.endOffset,
-    partitionLeaderEpoch: log.leaderEpoch,
-    ...(producerId < 0
-      ? {}
-      : { producerId, producerEpoch: 0, baseSequence: 0, transactional: true }),
-  });
-  appendBuilt(log, builder, log.endOffset + records.length, "os");
+/** Ids of groups that are kept in the same partition as another group. */
+function neighboursOf(store: Store, groupId: string): string[] {
+  const topic = findOffsetsTopic(internalsOf(store))!;
+  const partition = partitionOfGroup(topic, groupId);
+  return Array.from({ length: 500 }, (_, index) => `other-${index}`)
+    .filter((id) => partitionOfGroup(topic, id) === partition);
 }
 
 async function reopened(store: Store, fs: FileSystem): Promise<Store> {
@@ -142,6 +123,109 @@ describe("groups that Kafka wrote", () => {
     endTransaction(logOfGroup(store, "g"), "commit");
     store = await reopened(store, fs);
     assert.deepEqual(await listGroups(store), []);
+    await closeStore(store);
+  });
+
+  it("lose the offsets of transactions for topics that are deleted", async () => {
+    const fs = memoryFileSystem();
+    let store = await storeWithGroup(fs);
+    await createTopic(store, "kept");
+    appendRecords(logOfGroup(store, "g"), [
+      offsetRecord(2, 9),
+      offsetRecord(0, 0, { topic: "kept" }),
+    ], 7);
+    store = await reopened(store, fs);
+    const { groups } = await groupCoordinator(internalsOf(store));
+    await deleteTopic(store, "t");
+    await createTopic(store, "t", { partitions: 3 });
+    const pending = groups.get("g")!.pendingOffsets.get(7)!;
+    assert.deepEqual(pending.map(({ topic }) => topic), ["kept"]);
+    endTransaction(logOfGroup(store, "g"), "commit");
+    store = await reopened(store, fs);
+    const offsets = await committedOffsets(store, "g");
+    assert.deepEqual(offsets.map(({ topic, offset }) => `${topic}: ${offset}`), ["kept: 0"]);
+    await closeStore(store);
+  });
+
+  it("lose the offsets of a topic that is deleted before anybody asks for groups", async () => {
+    const fs = memoryFileSystem();
+    let store = await storeWithGroup(fs);
+    await createTopic(store, "kept");
+    // As a broker does, without the id of the topic.
+    appendRecords(logOfGroup(store, "g"), [
+      offsetRecord(0, 5),
+      offsetRecord(0, 0, { topic: "kept" }),
+    ]);
+    store = await reopened(store, fs);
+    await deleteTopicWithOffsets(store, "t");
+    await createTopic(store, "t", { partitions: 3 });
+    store = await reopened(store, fs);
+    const offsets = await committedOffsets(store, "g");
+    assert.deepEqual(offsets.map(({ topic }) => topic), ["kept"]);
+    await assert.rejects(deleteTopicWithOffsets(store, "none"), {
+      code: "UNKNOWN_TOPIC_OR_PARTITION",
+    });
+    await assert.rejects(deleteTopicWithOffsets(store, "__consumer_offsets"), {
+      code: "INVALID_TOPIC_EXCEPTION",
+    });
+    await closeStore(store);
+  });
+
+  it("keep the offset of a transaction where one of an earlier topic goes", async () => {
+    const fs = memoryFileSystem();
+    let store = await storeWithGroup(fs);
+    const { key, value } = offsetRecord(1, 3);
+    const log = logOfGroup(store, "g");
+    appendRecords(log, [
+      { key, value: { ...value, topicId: "AQIDBAUGBwgJCgsMDQ4PEA" } } as GroupRecord,
+    ]);
+    appendRecords(log, [offsetRecord(1, 0)], 7);
+    store = await reopened(store, fs);
+    assert.deepEqual(await committedIn(store), ["0: 1"]);
+    endTransaction(logOfGroup(store, "g"), "commit");
+    store = await reopened(store, fs);
+    assert.deepEqual(await committedIn(store), ["0: 1", "1: 0"]);
+    await closeStore(store);
+  });
+
+  it("are empty from the first opening on if they had members, and stay what they are", async () => {
+    const fs = memoryFileSystem();
+    const clock = manualClock();
+    let store = await storeWithGroup(fs);
+    const { key, value } = metadataRecord("g", 5, -1);
+    appendRecords(logOfGroup(store, "g"), [
+      { key, value: { ...value, protocolType: "connect" } } as GroupRecord,
+    ]);
+    await closeStore(store);
+    store = await openTestStore(fs, { clock });
+    await listGroups(store);
+    await closeStore(store);
+    const openedMs = clock.now();
+    await clock.advance(1000);
+    store = await openTestStore(fs, { clock });
+    const group = findGroup(await groupCoordinator(internalsOf(store)), "g")!;
+    assert.equal(group.emptySinceMs, openedMs);
+    assert.equal(group.membership.generation, 5);
+    assert.equal(group.protocolType, "connect");
+    await closeStore(store);
+  });
+
+  it("count where their id belongs, not where another number of partitions has left them", async () => {
+    const fs = memoryFileSystem();
+    let store = await storeWithGroup(fs);
+    await commitOffsets(store, "test", [{ topic: "t", partition: 0, offset: 2 }]);
+    appendRecords(logOfGroup(store, "test"), [
+      offsetRecord(0, 7),
+      offsetRecord(0, 8, { group: "elsewhere" }),
+    ]);
+    appendRaw(logOfGroup(store, "test"), [
+      { key: bytesOfHex("000b 0001 78"), value: bytesOfHex("0000 00000001 00") },
+    ]);
+    store = await reopened(store, fs);
+    assert.deepEqual(await committedIn(store), ["0: 1"]);
+    assert.deepEqual(await committedIn(store, "test"), ["0: 2"]);
+    await commitOffsets(store, "x", [{ topic: "t", partition: 0, offset: 2 }]);
+    assert.deepEqual((await listGroups(store)).map(({ groupId }) => groupId), ["g", "test", "x"]);
     await closeStore(store);
   });
 
@@ -274,20 +358,37 @@ describe("damage in the log of groups", () => {
     await closeStore(store);
   });
 
+  it("does not let an aborted transaction count whose end it hit", async () => {
+    const fs = memoryFileSystem();
+    let store = await storeWithGroup(fs);
+    appendRecords(logOfGroup(store, "g"), [offsetRecord(0, 9)], 7);
+    const log = logOfGroup(store, "g");
+    const path = log.segments[0]!.log.path;
+    endTransaction(log, "abort");
+    const position = log.segments[0]!.sizeBytes - 3;
+    appendRecords(log, [offsetRecord(1, 0)], 7);
+    endTransaction(log, "commit");
+    await closeStore(store);
+    flipByte(fs, path, position);
+    store = await openTestStore(fs);
+    assert.deepEqual(await committedIn(store), ["0: 1", "1: 0"]);
+    await closeStore(store);
+  });
+
   it("leaves records alone that it does not understand", async () => {
     const fs = memoryFileSystem();
     let store = await storeWithGroup(fs);
     const newer = encodeGroupRecord(offsetRecord(0, 9));
     newer.value![1] = 77;
-    const other: GroupKey = { type: "GroupMetadata", group: "other" };
+    const [neighbour] = neighboursOf(store, "g");
     appendRaw(logOfGroup(store, "g"), [
       newer,
       { key: bytesOfHex("0063 0001 67"), value: bytesOfHex("0000") },
-      encodeGroupRecord({ ...metadataRecord("other", 1), key: other } as GroupRecord),
+      encodeGroupRecord(metadataRecord(neighbour!, 1)),
     ]);
     store = await reopened(store, fs);
     assert.deepEqual(await committedIn(store), ["0: 1"]);
-    assert.deepEqual((await listGroups(store)).map(({ groupId }) => groupId), ["g", "other"]);
+    assert.deepEqual((await listGroups(store)).map(({ groupId }) => groupId), ["g", neighbour]);
     await closeStore(store);
   });
 

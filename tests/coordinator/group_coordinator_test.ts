@@ -21,7 +21,9 @@ import {
 } from "../../src/coordinator/group_offsets.ts";
 import { joinMembership, leaveMembership, stateOf } from "../../src/coordinator/membership.ts";
 import { joinPath, readFile } from "../../src/platform/files.ts";
+import { decodeGroupKey } from "../../src/coordinator/group_records.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
+import { recordsOf } from "../../src/record/record_reader.ts";
 import { closeStore, openStore } from "../../src/store/open_store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { internalsOf } from "../../src/store/store.ts";
@@ -61,6 +63,13 @@ async function makeOrders(store: Store, partitions = 1, count = 10): Promise<voi
   }
 }
 
+/** Makes topic "orders", and a commit for it that has more bytes than a batch of clients may have. */
+async function makeLargeCommit(store: Store): Promise<OffsetCommit[]> {
+  await createTopic(store, "orders", { partitions: 400 });
+  const metadata = "x".repeat(offsetMetadataBytesMax);
+  return Array.from({ length: 400 }, (_, partition) => ({ ...order(partition, 0), metadata }));
+}
+
 function order(partition: number, offset: number): OffsetCommit {
   return { topic: "orders", partition, offset };
 }
@@ -69,6 +78,16 @@ function order(partition: number, offset: number): OffsetCommit {
 async function committedIn(store: Store): Promise<string[]> {
   const offsets = await committedOffsets(store, "billing");
   return offsets.map(({ partition, offset }) => `${partition}: ${offset}`);
+}
+
+/** What the log of group "billing" says of offsets, in order; `-` marks what it takes back. */
+function keysAndTombstones(store: Store): string[] {
+  return offsetsLogOf(store, "billing").flatMap((batch) => recordsOf(batch))
+    .flatMap(({ key, value }) => {
+      const decoded = decodeGroupKey(key!);
+      if (decoded?.type !== "OffsetCommit") return [];
+      return [`${value === null ? "-" : ""}${decoded.topic}-${decoded.partition}`];
+    });
 }
 
 describe("committed offsets", () => {
@@ -127,21 +146,54 @@ describe("committed offsets", () => {
     });
   });
 
-  it("splits what is larger than a batch may be, in one write", async () => {
+  it("are one batch also where clients may not produce one as large, so none is there alone", async () => {
     await withStore(async (store, fs) => {
-      await createTopic(store, "orders", { partitions: 400 });
-      const metadata = "x".repeat(offsetMetadataBytesMax);
-      const commits = Array.from(
-        { length: 400 },
-        (_, partition) => ({ ...order(partition, 0), metadata }),
-      );
+      const commits = await makeLargeCommit(store);
+      await commitIn(store, commits);
+      const [batch, ...others] = offsetsLogOf(store, "billing");
+      assert.equal(others.length, 0);
+      const { maxMessageBytes } = internalsOf(store).topics.get("__consumer_offsets")!.config;
+      assert(batch!.sizeBytes > maxMessageBytes);
+      crashStore(store, fs);
+      const again = await openTestStore(fs);
+      assert.equal((await committedIn(again)).length, commits.length);
+      await closeStore(again);
+    });
+  });
+
+  it("are several batches where a segment does not hold them, in one write", async () => {
+    await withStore(async (store, fs) => {
+      const commits = await makeLargeCommit(store);
       await commitIn(store, commits);
       assert.equal(offsetsLogOf(store, "billing").length, 2);
       crashStore(store, fs);
       const again = await openTestStore(fs);
-      assert.equal((await committedIn(again)).length, 400);
+      assert.equal((await committedIn(again)).length, commits.length);
       await closeStore(again);
-    });
+    }, { topicOverrides: { segmentBytes: 1024 * 1024 } });
+  });
+
+  it("are there as a whole or not at all after the disk was full and the process died", async () => {
+    for (const shortBytes of [0, 1, 100_000, 1_200_000]) {
+      const disk = faultyDisk();
+      const store = await openTestStore(disk.fs);
+      const commits = await makeLargeCommit(store);
+      await commitIn(store, [order(0, 0)]);
+      failNext(disk, {
+        operation: "write",
+        code: "ENOSPC",
+        path: "__consumer_offsets",
+        shortBytes,
+      });
+      // The process dies before it can take back what was written.
+      failNext(disk, { operation: "truncate", code: "EIO", path: "__consumer_offsets" });
+      await assert.rejects(commitIn(store, commits), { name: "OttlaError" });
+      crashStore(store, disk.fs);
+      const again = await openTestStore(disk.inner);
+      assert.deepEqual(await committedIn(again), ["0: 0"]);
+      await commitIn(again, commits);
+      await closeStore(again);
+    }
   });
 
   it("become true in the order of the calls, the first ones without a topic included", async () => {
@@ -217,6 +269,8 @@ describe("committed offsets", () => {
       failNext(disk, { operation: "write", code: "ENOSPC", path: "__consumer_offsets" });
       await assert.rejects(commitIn(store, [order(0, 5)]), { code: "DISK_FULL" });
       assert.deepEqual(await committedIn(store), ["0: 1"]);
+      const { offsetsUnderWay } = findGroup(await coordinatorOf(store), "billing")!;
+      assert.equal(offsetsUnderWay.size, 0);
       await commitIn(store, [order(0, 6)]);
       assert.deepEqual(await committedIn(store), ["0: 6"]);
     }, { fileSystem: disk.fs });
@@ -369,6 +423,55 @@ describe("topics that go", () => {
       await committing;
       assert.deepEqual(await committedIn(store), []);
     }, { fileSystem: disk.fs });
+  });
+
+  it("take the first commit too, once, so that a later one of the same name counts", async () => {
+    const disk = faultyDisk();
+    await withStore(async (store) => {
+      await makeOrders(store);
+      await createTopic(store, "other");
+      await commitIn(store, [{ topic: "other", partition: 0, offset: 0 }]);
+      holdSyncs(disk);
+      const first = commitIn(store, [order(0, 5)]);
+      await settled();
+      const held = disk.heldSyncs!.splice(0);
+      disk.heldSyncs = undefined;
+      await deleteTopic(store, "orders");
+      await makeOrders(store);
+      const second = commitIn(store, [order(0, 6)]);
+      await deleteTopic(store, "other");
+      for (const release of held) release();
+      await Promise.all([first, second]);
+      assert.deepEqual(await committedIn(store), ["0: 6"]);
+      const { offsetsUnderWay } = findGroup(await coordinatorOf(store), "billing")!;
+      assert.equal(offsetsUnderWay.size, 0);
+      assert.deepEqual(keysAndTombstones(store), [
+        "other-0",
+        "orders-0",
+        "-orders-0",
+        "orders-0",
+        "-other-0",
+      ]);
+    }, { fileSystem: disk.fs });
+  });
+
+  it("leave nothing of a commit that waits for the log to be made", async () => {
+    await withStore(async (store) => {
+      await makeOrders(store);
+      await createTopic(store, "kept");
+      const coordinator = await coordinatorOf(store);
+      const deleting = deleteTopic(store, "orders");
+      const kept = { topic: "kept", partition: 0, offset: 0 };
+      const committing = commitGroupOffsets(coordinator, getOrCreateGroup(coordinator, "billing"), [
+        order(0, 5),
+        kept,
+      ]);
+      await Promise.all([deleting, committing]);
+      assert.deepEqual(keysAndTombstones(store), ["kept-0"]);
+      assert.deepEqual((await committedOffsets(store, "billing")).map(({ topic }) => topic), [
+        "kept",
+      ]);
+    });
   });
 });
 

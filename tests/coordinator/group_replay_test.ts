@@ -11,9 +11,10 @@ import type { GroupReplay, ReplayedGroup } from "../../src/coordinator/group_rep
 import {
   finishGroupReplay,
   groupReplay,
+  replayGap,
   replayGroupBatch,
 } from "../../src/coordinator/group_replay.ts";
-import { rawBatch, someTime, viewOf } from "../support/batches.ts";
+import { buildBatch, rawBatch, someTime, viewOf } from "../support/batches.ts";
 import { bytesOfHex } from "../support/hex.ts";
 import {
   metadataRecord,
@@ -57,6 +58,15 @@ describe("replaying groups", () => {
     assert.deepEqual(offsetsOf(replay), [[0, 4]]);
   });
 
+  it("takes an offset back by the oldest form of its key", () => {
+    const replay = groupReplay(now);
+    replayRecords(replay, 0, [offsetRecord(0, 4), offsetRecord(0, 5), offsetRecord(1, 6)]);
+    const { key } = encodeGroupRecord(offsetRecord(0, 4));
+    key[1] = 0;
+    replayRecords(replay, 3, [{ key, value: null }]);
+    assert.deepEqual(offsetsOf(replay), [[1, 6]]);
+  });
+
   it("agrees with a map from keys to values", () => {
     const change = fc.record({
       partition: fc.nat({ max: 3 }),
@@ -97,6 +107,21 @@ describe("replaying transactions", () => {
       replayMarker(replay, 4, type, 42);
       assert.deepEqual(offsetsOf(replay), type === "commit" ? [[0, 7], [1, 8]] : [[0, 1]]);
     }
+  });
+
+  it("takes no other control record for the end of a transaction", () => {
+    const replay = groupReplay(now);
+    replayRecords(replay, 0, [offsetRecord(0, 7)], 42);
+    const other = buildBatch([{ key: bytesOfHex("0000 0063"), value: bytesOfHex("0000") }], {
+      baseOffset: 1,
+      producerId: 42,
+      producerEpoch: 0,
+      transactional: true,
+      control: true,
+    });
+    replayGroupBatch(replay, viewOf(other));
+    replayMarker(replay, 2, "commit", 42);
+    assert.deepEqual(offsetsOf(replay), [[0, 7]]);
   });
 
   it("keeps those of a transaction that has not ended with their group", () => {
@@ -193,6 +218,48 @@ describe("replaying what groups are", () => {
     assert.equal(group.emptySinceMs, now);
   });
 
+  it("forgets what a group was under the consumer protocol when that is taken back", () => {
+    const replay = groupReplay(now);
+    const key = { type: "ConsumerGroupMetadata", group: "g" } as const;
+    replayRecords(replay, 0, [
+      { key, value: { version: 0, epoch: 8 } },
+      tombstone(key),
+      offsetRecord(0, 1),
+    ]);
+    const { protocolType, generation, hadMembers, brokerKeys } = finished(replay).get("g")!;
+    assert.deepEqual({ protocolType, generation, hadMembers, brokerKeys: brokerKeys.size }, {
+      protocolType: null,
+      generation: 0,
+      hadMembers: false,
+      brokerKeys: 0,
+    });
+  });
+
+  it("keeps what a group is when the other protocol is taken back", () => {
+    const replay = groupReplay(now);
+    const key = { type: "ConsumerGroupMetadata", group: "g" } as const;
+    replayRecords(replay, 0, [metadataRecord("g", 5), tombstone(key)]);
+    const { protocolType, generation } = finished(replay).get("g")!;
+    assert.deepEqual({ protocolType, generation }, { protocolType: "consumer", generation: 5 });
+  });
+
+  it("tells which groups had members for all that is written", () => {
+    const replay = groupReplay(now);
+    const simple = metadataRecord("simple", 0, -1);
+    replayRecords(replay, 0, [
+      metadataRecord("empty", 5),
+      metadataRecord("alive", 5, -1),
+      { ...simple, value: { ...simple.value, protocolType: "" } } as never,
+      offsetRecord(0, 1, { group: "alone" }),
+      {
+        key: { type: "ConsumerGroupMetadata", group: "broker" },
+        value: { version: 0, epoch: 8 },
+      },
+    ]);
+    const alive = [...finished(replay).values()].filter(({ hadMembers }) => hadMembers);
+    assert.deepEqual(alive.map(({ groupId }) => groupId), ["alive", "broker"]);
+  });
+
   it("notes which ids belong to groups of other kinds", () => {
     const replay = groupReplay(now);
     const share = bytesOfHex("000b 0005 7368617265");
@@ -210,6 +277,35 @@ describe("replaying what groups are", () => {
 
 describe("replaying damage", () => {
   before(loadCrc32c);
+
+  it("does not let offsets count whose transaction may have been aborted in what is lost", () => {
+    const replay = groupReplay(now);
+    replayRecords(replay, 0, [offsetRecord(0, 1)]);
+    replayRecords(replay, 1, [offsetRecord(0, 70), offsetRecord(1, 80)], 42);
+    replayGap(replay);
+    replayRecords(replay, 4, [offsetRecord(2, 3)], 42);
+    replayMarker(replay, 5, "commit", 42);
+    assert.deepEqual(offsetsOf(replay), [[0, 1], [2, 3]]);
+    assert.deepEqual(finished(replay).get("g")?.pendingOffsets.size, 0);
+  });
+
+  it("does not let offsets count whose marker cannot be read, those of others do", () => {
+    const replay = groupReplay(now);
+    replayRecords(replay, 0, [offsetRecord(0, 70)], 42);
+    replayRecords(replay, 1, [offsetRecord(1, 80)], 43);
+    const marker = buildBatch([{ key: bytesOfHex("0000 0000"), value: null }], {
+      baseOffset: 2,
+      producerId: 42,
+      producerEpoch: 0,
+      transactional: true,
+      control: true,
+    });
+    replayGroupBatch(replay, viewOf(marker));
+    assert.equal(replay.skippedCount, 1);
+    replayMarker(replay, 3, "commit", 42);
+    replayMarker(replay, 4, "commit", 43);
+    assert.deepEqual(offsetsOf(replay), [[1, 80]]);
+  });
 
   it("passes over records that cannot be read, and takes in those around them", () => {
     const replay = groupReplay(now);

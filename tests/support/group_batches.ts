@@ -6,8 +6,15 @@ import type { GroupKey, GroupRecord } from "../../src/coordinator/group_records.
 import { encodeGroupRecord } from "../../src/coordinator/group_records.ts";
 import type { GroupReplay } from "../../src/coordinator/group_replay.ts";
 import { replayGroupBatch } from "../../src/coordinator/group_replay.ts";
+import type { Log } from "../../src/log/log.ts";
+import { appendBuilt } from "../../src/log/log.ts";
 import { logCursor, nextBatch } from "../../src/log/log_reader.ts";
-import { batchBuilder, builtBytes } from "../../src/record/batch_builder.ts";
+import {
+  appendRecord,
+  batchBuilder,
+  builtBytes,
+  finishBatch,
+} from "../../src/record/batch_builder.ts";
 import type { BatchView } from "../../src/record/batch_view.ts";
 import { buildEndTransactionMarker } from "../../src/record/control_record.ts";
 import type { RecordInput } from "../../src/record/record.ts";
@@ -18,9 +25,7 @@ import { buildBatch, someTime, viewOf } from "./batches.ts";
 
 /** The batches in the partition of `__consumer_offsets` that a group is kept in. */
 export function offsetsLogOf(store: Store, groupId: string): BatchView[] {
-  const internals = internalsOf(store);
-  const topic = findOffsetsTopic(internals)!;
-  const log = logOf(internals, topic, topic.partitions[partitionOfGroup(topic, groupId)]!);
+  const log = logOfGroup(store, groupId);
   const cursor = logCursor(log, log.startOffset, { readBytes: 1024, reusesBuffer: false });
   const batches: BatchView[] = [];
   for (;;) {
@@ -28,6 +33,40 @@ export function offsetsLogOf(store: Store, groupId: string): BatchView[] {
     if (batch === undefined) return batches;
     batches.push(batch);
   }
+}
+
+/** The log that a group is kept in. */
+export function logOfGroup(store: Store, groupId: string): Log {
+  const internals = internalsOf(store);
+  const topic = findOffsetsTopic(internals)!;
+  return logOf(internals, topic, topic.partitions[partitionOfGroup(topic, groupId)]!);
+}
+
+/** Appends records behind the coordinator's back, as a broker does before the store is opened. */
+export function appendRecords(
+  log: Log,
+  records: readonly GroupRecord[],
+  producerId = -1,
+): void {
+  appendRaw(log, records.map(encodeGroupRecord), producerId);
+}
+
+/** Appends records of any bytes, of a transaction if there is a producer. */
+export function appendRaw(
+  log: Log,
+  records: readonly { key: Uint8Array; value: Uint8Array | null }[],
+  producerId = -1,
+): void {
+  const builder = batchBuilder();
+  for (const { key, value } of records) appendRecord(builder, 1, key, value);
+  finishBatch(builder, {
+    baseOffset: log.endOffset,
+    partitionLeaderEpoch: log.leaderEpoch,
+    ...(producerId < 0
+      ? {}
+      : { producerId, producerEpoch: 0, baseSequence: 0, transactional: true }),
+  });
+  appendBuilt(log, builder, log.endOffset + records.length, "os");
 }
 
 /** The record of an offset of group "g", topic "t". */
