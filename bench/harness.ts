@@ -4,7 +4,7 @@
  * On a virtual machine the first use of a memory page that was given back can cost ten times its
  * later uses, so the same write comes out at 0.5 or at 5 GB/s by chance. So before every
  * measurement a child process touches memory and gives it back, the sides take turns, and the
- * medians of the rounds are compared.
+ * median of the rounds counts.
  */
 
 import { spawnSync } from "node:child_process";
@@ -30,6 +30,11 @@ export interface Comparison {
   readonly unitsPerRun: number | readonly [number, number];
   /** How often `run` is called in one measurement. */
   readonly runs: number;
+  /**
+   * Into how many turns a measurement is divided, the sides taking turns; one unless given. The
+   * latency of a disk drifts by half within seconds: what waits for it needs short turns.
+   */
+  readonly turns?: number;
   readonly baseline: Side;
   readonly ottla: Side;
   /** What the ratio of the rates, ottla to baseline, must be at least. */
@@ -40,9 +45,10 @@ export interface Comparison {
 export interface Outcome {
   readonly title: string;
   readonly unit: string;
-  /** Medians, in units a second. */
+  /** Medians of the rounds, in units a second. */
   readonly baselineRate: number;
   readonly ottlaRate: number;
+  /** The median of the rounds' ratios: what drifts from round to round drifts for both sides. */
   readonly ratio: number;
   readonly ratioMin: number;
   readonly checksum: number;
@@ -69,26 +75,34 @@ export const fullScale: BenchScale = { isSmoke: false, rounds: 7, touchBytes: 15
  * @returns The medians.
  */
 export async function compare(comparison: Comparison, scale: BenchScale): Promise<Outcome> {
-  const { baseline, ottla, unitsPerRun } = comparison;
+  const { unitsPerRun } = comparison;
   const [baselineUnits, ottlaUnits] = typeof unitsPerRun === "number"
     ? [unitsPerRun, unitsPerRun]
     : unitsPerRun;
   const rates: [number[], number[]] = [[], []];
+  const ratios: number[] = [];
   let checksum = 0;
   // The first round warms up what compiles code as it runs.
   for (let round = -1; round < scale.rounds; round++) {
-    const first = await measure(baseline, comparison.runs, scale);
-    const second = await measure(ottla, comparison.runs, scale);
+    const [first, second] = await measureRound(comparison, scale);
     checksum = (checksum * 31 + first.checksum + second.checksum) >>> 0;
     if (round < 0 && !scale.isSmoke) continue;
-    rates[0].push(first.runsPerSecond * baselineUnits);
-    rates[1].push(second.runsPerSecond * ottlaUnits);
+    const baselineRate = baselineUnits * first.runs / (first.tookMs / 1000);
+    const ottlaRate = ottlaUnits * second.runs / (second.tookMs / 1000);
+    rates[0].push(baselineRate);
+    rates[1].push(ottlaRate);
+    ratios.push(ottlaRate / baselineRate);
   }
-  const baselineRate = median(rates[0]);
-  const ottlaRate = median(rates[1]);
   const { title, unit, ratioMin } = comparison;
-  const ratio = ottlaRate / baselineRate;
-  return { title, unit, baselineRate, ottlaRate, ratio, ratioMin, checksum };
+  return {
+    title,
+    unit,
+    baselineRate: median(rates[0]),
+    ottlaRate: median(rates[1]),
+    ratio: median(ratios),
+    ratioMin,
+    checksum,
+  };
 }
 
 /** The middle of some numbers. */
@@ -110,25 +124,55 @@ export function touchMemory(sizeBytes: number): void {
   spawnSync(process.execPath, ["-e", program]);
 }
 
-async function measure(
-  side: Side,
-  runs: number,
+/** What one side did in one round. */
+interface Measurement {
+  runs: number;
+  tookMs: number;
+  checksum: number;
+}
+
+async function measureRound(
+  { baseline, ottla, runs, turns = 1 }: Comparison,
   scale: BenchScale,
-): Promise<{ runsPerSecond: number; checksum: number }> {
+): Promise<[Measurement, Measurement]> {
+  const measurements: [Measurement, Measurement] = [
+    { runs: 0, tookMs: 0, checksum: 0 },
+    { runs: 0, tookMs: 0, checksum: 0 },
+  ];
+  const sides = [baseline, ottla] as const;
+  if (turns === 1) {
+    for (const [index, side] of sides.entries()) {
+      touchMemory(scale.touchBytes);
+      await side.before?.();
+      await measure(side, runs, measurements[index]!);
+      await side.after?.();
+    }
+    return measurements;
+  }
   touchMemory(scale.touchBytes);
-  await side.before?.();
-  let checksum = 0;
+  for (const side of sides) await side.before?.();
+  for (let turn = 0; turn < turns; turn++) {
+    for (const [index, side] of sides.entries()) {
+      await measure(side, Math.ceil(runs / turns), measurements[index]!);
+    }
+  }
+  for (const side of sides) await side.after?.();
+  return measurements;
+}
+
+/** Runs a side and adds to its measurement. */
+async function measure(side: Side, runs: number, measurement: Measurement): Promise<void> {
   const bench = new Bench({ iterations: runs, time: 0, warmup: false, throws: true });
   bench.add(side.name, async () => {
     const result = side.run();
-    checksum = (checksum + (typeof result === "number" ? result : await result)) >>> 0;
+    const count = typeof result === "number" ? result : await result;
+    measurement.checksum = (measurement.checksum + count) >>> 0;
   });
   await bench.run();
-  await side.after?.();
   const result = bench.tasks[0]?.result;
   if (result === undefined || !("totalTime" in result)) {
     throw new Error(`${side.name} has not been measured`);
   }
-  const counted = result.latency.samplesCount;
-  return { runsPerSecond: counted / (result.totalTime / 1000), checksum };
+  measurement.runs += result.latency.samplesCount;
+  measurement.tookMs += result.totalTime;
 }

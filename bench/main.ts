@@ -7,6 +7,7 @@
  */
 
 import { benchAppend, benchAppendAtOnce, benchAppendBatch } from "./append.ts";
+import { benchCompaction, benchCompactionLatency } from "./compaction.ts";
 import { benchIdleConsumers, benchLive, benchPoll, benchRebalance } from "./consumer.ts";
 import type { BenchScale, Outcome } from "./harness.ts";
 import { fullScale, smokeScale } from "./harness.ts";
@@ -33,6 +34,9 @@ const benchmarks: Readonly<Record<string, (scale: BenchScale) => Promise<Result 
   rebalance: benchRebalance,
   "idle-consumers": benchIdleConsumers,
   open: benchOpen,
+  compaction: benchCompaction,
+  "compaction-latency-disk": (scale) => benchCompactionLatency(scale, "disk"),
+  "compaction-latency-os": (scale) => benchCompactionLatency(scale, "os"),
   partitions: benchPartitions,
   growth: benchGrowth,
 };

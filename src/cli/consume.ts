@@ -6,6 +6,7 @@
 
 import { isOttlaError } from "../errors.ts";
 import { isControlBatch } from "../record/batch_view.ts";
+import type { IsolationLevel } from "../log/committed_reader.ts";
 import type { BatchView } from "../record/batch_view.ts";
 import { forEachRecord } from "../record/record_reader.ts";
 import type { RecordView } from "../record/record_reader.ts";
@@ -19,8 +20,11 @@ import {
   messageOf,
   parseArguments,
   parseInteger,
+  parseWord,
   usageError,
 } from "./command.ts";
+import type { CommittedTail } from "./committed_tail.ts";
+import { committedTail, outcomeOf } from "./committed_tail.ts";
 import { consumeAsMember } from "./consume_group.ts";
 import type { CliIo } from "./io.ts";
 import { addLine, flushLines, isFull, lineOutput } from "./output.ts";
@@ -42,6 +46,8 @@ Options:
   --from <place>               earliest (unless given), latest, an offset, or a time such as 2026-01-31T12:00:00Z
   --to <place>                 stop before this offset, or at the first record of this time or later
   --partition <number>         this partition only; needed with offsets if the topic has several
+  --isolation <level>          read_uncommitted (unless given), or read_committed: of transactions what was committed,
+                               up to the first one that is still open
   --group <id>                 go on where this group has stopped, and commit what was printed
   --limit <count>              so many records at most
   --follow                     wait for records to come, until Ctrl+C
@@ -62,6 +68,7 @@ const optionTable = {
   "from": { type: "string" },
   "to": { type: "string" },
   "partition": { type: "string" },
+  "isolation": { type: "string" },
   "group": { type: "string" },
   "limit": { type: "string" },
   "follow": { type: "boolean" },
@@ -80,6 +87,9 @@ export const consumeCommand: Command = {
   help,
   run: runConsume,
 };
+
+/** Kafka's names for what a reader may see. */
+const isolationLevels = ["read_uncommitted", "read_committed"] as const;
 
 /** How often the files are looked at for new records. */
 const pollMs = 100;
@@ -101,12 +111,16 @@ interface Consumption {
 /** A partition that is being read. */
 interface Source {
   readonly tail: PartitionTail;
+  /** Tells which batches are to be seen; undefined if all are. */
+  readonly committed: CommittedTail | undefined;
   /** Records before it are not wanted. */
   readonly startOffset: number;
   /** Until a record of this time has come none is wanted. */
   startTimeMs: number | undefined;
   /** Whether `to` was reached. */
   isDone: boolean;
+  /** Whether a transaction that is open keeps it where it is. */
+  isHeld: boolean;
 }
 
 async function runConsume(args: readonly string[], io: CliIo): Promise<number> {
@@ -116,6 +130,8 @@ async function runConsume(args: readonly string[], io: CliIo): Promise<number> {
   const to = values.to === undefined ? undefined : parsePlace("--to", values.to);
   if (typeof to === "string") throw usageError(`--to takes an offset or a time, got "${to}"`);
   const partition = parseInteger("--partition", values.partition, 0, 2 ** 31 - 1);
+  const level = parseWord("--isolation", values.isolation, isolationLevels);
+  const isolation = level === "read_committed" ? "readCommitted" : "readUncommitted";
   const consumption: Consumption = {
     io,
     output: lineOutput(io),
@@ -137,14 +153,15 @@ async function runConsume(args: readonly string[], io: CliIo): Promise<number> {
     if (partition !== undefined) throw usageError("--group takes no --partition: all are its own");
     if (typeof from !== "string") throw usageError("--from takes earliest or latest with --group");
     const { format, left: limit } = consumption;
-    return await consumeAsMember(io, folder, { topic, groupId, from, limit, isFollowing, format });
+    const member = { topic, groupId, from, isolation, limit, isFollowing, format } as const;
+    return await consumeAsMember(io, folder, member);
   }
   const views = viewPartitions(await viewStore(folder), topic, partition);
   const hasOffsets = [from, to].some((place) => typeof place === "object" && "offset" in place);
   if (hasOffsets && views.length > 1) {
     throw usageError(`${topic} has ${views.length} partitions: an offset needs --partition`);
   }
-  const sources = views.map((view) => sourceAt(view, from));
+  const sources = views.map((view) => sourceAt(view, from, isolation));
   try {
     if (isFollowing) await follow(consumption, sources);
     else for (const source of sources) await readToEnd(consumption, source);
@@ -170,15 +187,18 @@ function viewPartitions(
 
 type ViewOnDisk = { readonly fs: StoreView["fs"]; readonly view: PartitionView };
 
-function sourceAt({ fs, view }: ViewOnDisk, from: Place): Source {
+function sourceAt({ fs, view }: ViewOnDisk, from: Place, isolation: IsolationLevel): Source {
   const isOffset = typeof from === "object" && "offset" in from;
   const wanted = from === "latest" ? findEndOffset(fs, view) : isOffset ? from.offset : 0;
   const startOffset = Math.max(wanted, view.startOffset);
+  const tail = partitionTail(fs, view, startOffset);
   return {
-    tail: partitionTail(fs, view, startOffset),
+    tail,
+    committed: isolation === "readCommitted" ? committedTail(tail) : undefined,
     startOffset,
     startTimeMs: typeof from === "object" && "timeMs" in from ? from.timeMs : undefined,
     isDone: false,
+    isHeld: false,
   };
 }
 
@@ -186,7 +206,7 @@ function sourceAt({ fs, view }: ViewOnDisk, from: Place): Source {
 async function readToEnd(consumption: Consumption, source: Source): Promise<void> {
   for (;;) {
     const result = await advance(consumption, source);
-    if (result === "end" || isOver(consumption, source)) return;
+    if (result === "end" || source.isHeld || isOver(consumption, source)) return;
   }
 }
 
@@ -211,6 +231,11 @@ async function advance(consumption: Consumption, source: Source): Promise<"end" 
   const result = advanceTail(source.tail, {
     batch: (batch) => {
       if (isOver(consumption, source) || isFull(consumption.output)) return false;
+      const outcome = source.committed === undefined
+        ? "commit"
+        : outcomeOf(source.committed, batch);
+      source.isHeld = outcome === "open";
+      if (outcome !== "commit") return !source.isHeld;
       try {
         addBatch(consumption, source, batch);
       } catch (error) {

@@ -6,6 +6,7 @@
 
 import { closeConsumer, commit, openConsumer, poll } from "../client/consumer.ts";
 import type { Consumer } from "../client/consumer_state.ts";
+import type { IsolationLevel } from "../log/committed_reader.ts";
 import type { LogRecord } from "../record/record.ts";
 import { describeTopic } from "../store/topics.ts";
 import { exitCode, messageOf } from "./command.ts";
@@ -22,6 +23,7 @@ export interface MemberConsumption {
   readonly groupId: string;
   /** Where partitions begin of which nothing was committed. */
   readonly from: "earliest" | "latest";
+  readonly isolation: IsolationLevel;
   /** How many records at most; Infinity for all. */
   readonly limit: number;
   /** Whether to wait for records when there are none. */
@@ -56,7 +58,7 @@ export async function consumeAsMember(
   options: MemberConsumption,
 ): Promise<number> {
   const run: MemberRun = { io, options, output: lineOutput(io), messages: [], damageCount: 0 };
-  const { topic, groupId, from } = options;
+  const { topic, groupId, from, isolation } = options;
   await changeStore(folder, false, async (store) => {
     // A consumer would wait for the topic to be made.
     describeTopic(store, topic);
@@ -64,6 +66,7 @@ export async function consumeAsMember(
       groupId,
       topics: topic,
       autoOffsetReset: from,
+      isolation,
       autoCommit: false,
       onGap: ({ error }) => void run.messages.push(messageOf(error)),
     });

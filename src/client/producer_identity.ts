@@ -43,23 +43,30 @@ export function requestIdentity(
   }, (error: unknown) => {
     producer.isIdentityDue = false;
     if (producer.state === "closed") return;
-    const { settings, store } = producer;
-    const mayPass = isOttlaError(error) && error.retriable && !producer.isLastTry &&
-      error.code !== "STORE_LOCKED" && producer.identityAttempts < settings.retries;
-    if (!mayPass) {
+    if (!mayPass(producer, error)) {
       producer.identityAttempts = 0;
       return onFailed(error);
     }
     const delayMs = retryDelayMs(producer, producer.identityAttempts++);
-    producer.identityTimer = store.clock.startTimer(
+    producer.identityTimer = producer.store.clock.startTimer(
       () => {
         producer.identityTimer = undefined;
-        requestIdentity(producer, onIdentity, onFailed);
+        // Else a disk that stays full would keep the process alive, for nobody.
+        if (producer.unsettled.size === 0) producer.identityAttempts = 0;
+        else requestIdentity(producer, onIdentity, onFailed);
       },
       delayMs,
       true,
     );
   });
+}
+
+function mayPass(producer: ProducerInternals, error: unknown): boolean {
+  const { identityAttempts, isLastTry, settings, store } = producer;
+  if (!isOttlaError(error) || !error.retriable || isLastTry) return false;
+  // Neither a lock that was lost comes back while the store is open, nor a poisoned metadata log.
+  const isGone = error.code === "STORE_LOCKED" || store.metadata.log.commit.failure !== undefined;
+  return !isGone && identityAttempts < settings.retries;
 }
 
 /**

@@ -240,6 +240,7 @@ function startBlock(producer: ProducerInternals, delayMs: number): void {
     producer.blockTimer = undefined;
     const now = clock.now();
     const { blockMs, bufferBytes } = producer.settings;
+    noteSetBack(producer, now + blockMs);
     failWaiting(
       producer,
       ({ deadlineMs }) => deadlineMs <= now,
@@ -249,4 +250,12 @@ function startBlock(producer: ProducerInternals, delayMs: number): void {
     const next = firstWaiting(producer.waiting);
     if (next !== undefined) startBlock(producer, Math.min(blockMs, next.deadlineMs - now));
   }, delayMs);
+}
+
+/** If the clock was set back, nobody waits until that time comes again. */
+function noteSetBack({ waiting }: ProducerInternals, deadlineMsMax: number): void {
+  for (let index = waiting.start; index < waiting.entries.length; index++) {
+    const pending = waiting.entries[index]!;
+    pending.deadlineMs = Math.min(pending.deadlineMs, deadlineMsMax);
+  }
 }

@@ -88,8 +88,11 @@ function startDelivery(producer: ProducerInternals, delayMs: number): void {
   producer.deliveryTimer = producer.store.clock.startTimer(() => {
     producer.deliveryTimer = undefined;
     const { deliveryTimeoutMs } = producer.settings;
+    const now = producer.store.clock.now();
     let waitMs = Infinity;
     for (const batch of [...producer.unsettled]) {
+      // The clock was set back: it does not wait until that time comes again.
+      if (batch.createdMs > now) batch.createdMs = now;
       const leftMs = remainingMs(producer, batch, deliveryTimeoutMs);
       if (leftMs > 0) waitMs = Math.min(waitMs, leftMs);
       else giveUpBatch(producer, batch, deliveryTimeoutError(batch, deliveryTimeoutMs));

@@ -13,12 +13,12 @@ import { appendBuilt } from "../log/log.ts";
 import type { ProducedBatch } from "../log/producer_append.ts";
 import { appendProduced } from "../log/producer_append.ts";
 import { assignOffsets, finishBatch } from "../record/batch_builder.ts";
-import { incrementSequence } from "../record/batch_view.ts";
+import { decrementSequence, incrementSequence } from "../record/batch_view.ts";
 import { logOf } from "../store/partitions.ts";
 import { checkLock } from "../store/store.ts";
 import { asStorageError } from "../store/store_errors.ts";
 import { keyMissingError } from "./append_checks.ts";
-import { checkBatchSize, compressionOf, levelOf } from "./batch_limits.ts";
+import { batchBytesMaxOf, checkBatchSize, compressionOf, levelOf } from "./batch_limits.ts";
 import { splitBatch } from "./batch_split.ts";
 import {
   adoptIdentity,
@@ -147,7 +147,8 @@ function sendBatch(producer: ProducerInternals, batch: ProducerBatch): boolean {
     if (store.state === "closed") throw producerClosedError();
     checkLock(store);
     const log = logOf(store, queue.route.topic, queue.state);
-    if (!batch.isFinished && !finish(producer, batch, log)) return true;
+    if (!batch.isFinished) finish(producer, batch, log);
+    if (!isTaken(producer, batch, log)) return true;
     appended = appendFinished(producer, batch, log);
   } catch (error) {
     return sendBatchFailed(producer, batch, error);
@@ -160,16 +161,15 @@ function sendBatch(producer: ProducerInternals, batch: ProducerBatch): boolean {
   return true;
 }
 
-/** Gives a batch its header; false if it was split instead. */
-function finish(producer: ProducerInternals, batch: ProducerBatch, log: Log): boolean {
+/** Gives a batch its header, and the numbers that are next. */
+function finish(producer: ProducerInternals, batch: ProducerBatch, log: Log): void {
   const { queue } = batch;
   const { config } = queue.route.topic;
-  const builder = batch.builder!;
   const identity = adoptIdentity(producer, queue);
   const compression = producer.settings.compression ?? compressionOf(config);
   const now = producer.store.clock.now();
   batch.appendTime = config.timestampType === "LogAppendTime" ? now : undefined;
-  const sizeBytes = finishBatch(builder, {
+  finishBatch(batch.builder!, {
     baseOffset: log.endOffset,
     partitionLeaderEpoch: log.leaderEpoch,
     compression,
@@ -179,17 +179,30 @@ function finish(producer: ProducerInternals, batch: ProducerBatch, log: Log): bo
     producerEpoch: identity?.producerEpoch,
     baseSequence: identity === undefined ? undefined : queue.nextSequence,
   });
-  const isTooLarge = sizeBytes > Math.min(config.maxMessageBytes, config.segmentBytes);
-  // The topic may be compacted since the records were taken in.
-  const isKeyMissing = !batch.isKeyed && config.cleanupPolicy.includes("compact");
-  if ((isTooLarge || isKeyMissing) && batch.settles.length > 1) {
+  batch.isFinished = true;
+  queue.nextSequence = incrementSequence(queue.nextSequence, batch.settles.length);
+}
+
+/**
+ * Whether the topic takes a finished batch; false if it was split instead. It is asked at every try:
+ * the topic may have been altered since the records were taken in, or since the last one.
+ */
+function isTaken(producer: ProducerInternals, batch: ProducerBatch, log: Log): boolean {
+  const { queue, settles } = batch;
+  const { topic } = queue.route;
+  const sizeBytes = batch.builder!.batchStart;
+  const isTooLarge = sizeBytes > batchBytesMaxOf(topic.config);
+  const isKeyMissing = !batch.isKeyed && topic.config.cleanupPolicy.includes("compact");
+  if (!isTooLarge && !isKeyMissing) return true;
+  // Nothing of it is in the log, so what comes in its place can have its numbers.
+  batch.isFinished = false;
+  queue.nextSequence = decrementSequence(queue.nextSequence, settles.length);
+  if (settles.length > 1) {
     replaceByParts(producer, batch);
     return false;
   }
-  if (isKeyMissing) throw keyMissingError(queue.route.topic);
-  checkBatchSize(log, config, sizeBytes);
-  batch.isFinished = true;
-  queue.nextSequence = incrementSequence(queue.nextSequence, batch.settles.length);
+  if (isKeyMissing) throw keyMissingError(topic);
+  checkBatchSize(log, topic.config, sizeBytes);
   return true;
 }
 
@@ -316,10 +329,18 @@ export function failedWith(error: unknown): Promise<never> {
 function settleBatch(producer: ProducerInternals, batch: ProducerBatch): void {
   batch.isSettled = true;
   producer.unsettled.delete(batch);
+  // Nothing lingers any more, so nothing is to keep the process alive.
+  if (producer.unsettled.size === 0) stopLinger(producer);
   releaseBuilder(producer, batch);
   producer.usedBytes -= batch.reservedBytes;
   batch.reservedBytes = 0;
   notifyProgress(producer);
+}
+
+function stopLinger(producer: ProducerInternals): void {
+  if (producer.lingerTimer === undefined) return;
+  producer.store.clock.stopTimer(producer.lingerTimer);
+  producer.lingerTimer = undefined;
 }
 
 /**

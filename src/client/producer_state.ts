@@ -60,7 +60,7 @@ export interface ProducerBatch {
   /** The number of its first send. */
   readonly firstSend: number;
   /** When it got its first record, in milliseconds since the epoch. */
-  readonly createdMs: number;
+  createdMs: number;
   /** Holds the batch until it is written. */
   builder: BatchBuilder | undefined;
   /** What the producer's count of used bytes has for it. */

@@ -51,7 +51,9 @@ const spareBuffersMax = 8;
 
 /**
  * Takes hold of a range of a partition. Its files stay, whatever retention does, until
- * `closeRange`.
+ * `closeRange`. It knows no isolation level: what lies in the files is in the range, open and
+ * aborted transactions and control batches included. Who wants nothing undecided gives as `to` the
+ * `lastStableOffset` of `offsetsOf`, and leaves out what was aborted where batches are read.
  *
  * @param store The store.
  * @param topic The topic's name, or a topic with types.

@@ -13,7 +13,6 @@ import type { RandomBytes } from "../platform/random.ts";
 import { choosePartition } from "../store/partitioner.ts";
 import { logOf } from "../store/partitions.ts";
 import { getPartitionState, getTopicState } from "../store/store.ts";
-import { asStorageError } from "../store/store_errors.ts";
 import { getPartitioner } from "../store/topics.ts";
 import { checkNotInternal } from "../store/topic_name.ts";
 import { batchBytesMaxOf } from "./batch_limits.ts";
@@ -252,11 +251,7 @@ function addQueue(
   partition: number,
 ): PartitionQueue {
   const state = getPartitionState(route.topic, partition);
-  try {
-    logOf(producer.store, route.topic, state);
-  } catch (error) {
-    throw asStorageError(`send to ${route.topic.name}-${partition}`, error);
-  }
+  logOf(producer.store, route.topic, state);
   const queue: PartitionQueue = {
     route,
     state,

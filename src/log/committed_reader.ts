@@ -255,8 +255,13 @@ function noteMarker(
   outcomes.markerCount++;
 }
 
-/** What a control batch says of a transaction; one that nobody understands ends none. */
-function markerOf(batch: BatchView): EndTransactionMarker | undefined {
+/**
+ * What a control batch says of a transaction.
+ *
+ * @param batch The batch.
+ * @returns Its marker; undefined for one that nobody understands, which ends none.
+ */
+export function markerOf(batch: BatchView): EndTransactionMarker | undefined {
   try {
     return headerOf(batch).marker;
   } catch (error) {

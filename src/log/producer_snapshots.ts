@@ -160,7 +160,14 @@ export async function syncSnapshots(log: Log): Promise<void> {
   snapshots.unsynced = snapshots.unsynced.filter((offset) => !isSynced.has(offset));
 }
 
-/** As `syncSnapshots`, waiting on the spot. */
+/**
+ * As `syncSnapshots`, waiting on the spot.
+ *
+ * @param log The log.
+ * @throws What the file system throws where a snapshot cannot be opened. OttlaError
+ * `KAFKA_STORAGE_ERROR` if a sync fails, which poisons the log: asking again would be answered
+ * alike, whatever is on disk.
+ */
 export function syncSnapshotsNow(log: Log): void {
   const { fs } = log.pool;
   const { snapshots } = log;
@@ -168,13 +175,21 @@ export function syncSnapshotsNow(log: Log): void {
   for (const offset of snapshots.unsynced) {
     const file = fs.open(pathOf(log, offset), "write");
     try {
-      fs.syncDataNow(file);
+      syncOrPoison(log, () => fs.syncDataNow(file));
     } finally {
       fs.close(file);
     }
   }
-  fs.syncFolder(log.folder);
+  syncOrPoison(log, () => fs.syncFolder(log.folder));
   snapshots.unsynced = [];
+}
+
+function syncOrPoison(log: Log, sync: () => void): void {
+  try {
+    sync();
+  } catch (cause) {
+    throw log.commit.onFailed(cause);
+  }
 }
 
 /**

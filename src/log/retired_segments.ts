@@ -12,11 +12,13 @@ import { sweepSnapshots, syncSnapshotsNow } from "./producer_snapshots.ts";
  * Removes the files of segments that were taken out of the log and that nobody reads or syncs.
  *
  * @param log The log, open or being closed: the files of a closed one may belong to whoever has
- * opened it again.
+ * opened it again. One that is poisoned keeps them until it is opened again.
+ * @throws What the file system throws; as `syncSnapshotsNow`.
  */
 export function sweepRetired(log: Log): void {
   const { doomed } = log;
-  if (doomed.length === 0) return;
+  // After a failed sync nobody knows what is on disk: then what is in these files may be all of it.
+  if (doomed.length === 0 || log.commit.failure !== undefined) return;
   // From here on only snapshots know of the producers that have no batch in what is left.
   syncSnapshotsNow(log);
   sweepSnapshots(log);

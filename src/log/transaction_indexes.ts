@@ -67,10 +67,16 @@ export function syncTransactionIndexes(log: Log): void {
     else saveStale(indexes, segment, abortedIn(log, segment));
   }
   if (indexes.unsynced.size === 0) return;
-  for (const segment of indexes.unsynced) {
-    if (!segment.isDoomed) syncTransactionIndex(segment);
+  try {
+    for (const segment of indexes.unsynced) {
+      if (!segment.isDoomed) syncTransactionIndex(segment);
+    }
+    log.pool.fs.syncFolder(log.folder);
+  } catch (error) {
+    // Asking again would be answered as if all were well, so the next call writes them anew.
+    for (const segment of indexes.unsynced) indexes.stale.add(segment);
+    throw error;
   }
-  log.pool.fs.syncFolder(log.folder);
   indexes.unsynced.clear();
 }
 

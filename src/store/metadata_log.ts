@@ -76,6 +76,9 @@ export function metadataLog(log: Log, metadata: FolderMetadata, nodeId: number):
  * @param metadata The metadata log.
  * @param change Looks at the image and gives the records that change it.
  * @param applied Called when they are on disk and in the image, before anybody else's turn.
+ * @param failed Called if they could not be brought to disk, before anybody else's turn: with why,
+ * and with whether nobody knows if they are there all the same. Then there is no further change
+ * until the store is opened again, which shows whether this one is true.
  * @returns Resolves then.
  * @throws What the functions throw, and OttlaError `DISK_FULL` or `KAFKA_STORAGE_ERROR`.
  */
@@ -83,10 +86,11 @@ export function changeMetadata(
   metadata: MetadataLog,
   change: () => readonly MetadataRecord[],
   applied: () => void = () => {},
+  failed: (cause: unknown, isUncertain: boolean) => void = () => {},
 ): Promise<void> {
   const turn = metadata.turn.then(async () => {
     try {
-      await writeChange(metadata, change());
+      await writeChange(metadata, change(), failed);
       applied();
     } catch (error) {
       throw asStorageError("change the topics of the store", error);
@@ -100,12 +104,21 @@ export function changeMetadata(
 async function writeChange(
   metadata: MetadataLog,
   records: readonly MetadataRecord[],
+  failed: (cause: unknown, isUncertain: boolean) => void,
 ): Promise<void> {
   if (records.length === 0) return;
   const { log, image } = metadata;
-  if (!metadata.hasEpoch) await beginEpoch(metadata);
-  const all = [...metadata.pending, ...records];
-  await appendMetadata(metadata, all.map(encodeMetadataRecord), log.clock.now());
+  let wasUsable = false;
+  try {
+    if (!metadata.hasEpoch) await beginEpoch(metadata);
+    const all = [...metadata.pending, ...records];
+    wasUsable = log.commit.failure === undefined;
+    await appendMetadata(metadata, all.map(encodeMetadataRecord), log.clock.now());
+  } catch (error) {
+    // A log that had failed before takes nothing, so nothing of this is there.
+    failed(error, wasUsable && log.commit.failure !== undefined);
+    throw error;
+  }
   metadata.pending = [];
   for (const record of records) applyRecord(image, record);
 }

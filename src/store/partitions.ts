@@ -23,7 +23,8 @@ import { joinPath } from "../platform/files.ts";
 import type { MetadataImage, TopicImage } from "./metadata_image.ts";
 import { brokerConfigEntries, findTopic, topicConfigEntries } from "./metadata_image.ts";
 import type { PartitionState, StoreInternals, TopicState } from "./store.ts";
-import { logStartName, recoveryPointName } from "./store_files.ts";
+import { asStorageError } from "./store_errors.ts";
+import { cleanerOffsetName, logStartName, recoveryPointName } from "./store_files.ts";
 import type { TopicConfig } from "./topic_config.ts";
 import { topicConfigOf } from "./topic_config.ts";
 import {
@@ -37,6 +38,7 @@ import {
 export interface Checkpoints {
   readonly recoveryPoints: ReadonlyMap<string, number>;
   readonly startOffsets: ReadonlyMap<string, number>;
+  readonly firstDirtyOffsets: ReadonlyMap<string, number>;
 }
 
 /**
@@ -62,7 +64,11 @@ export function readCheckpoints(fs: FileSystem, folder: string): Checkpoints {
       ]),
     );
   };
-  return { recoveryPoints: read(recoveryPointName), startOffsets: read(logStartName) };
+  return {
+    recoveryPoints: read(recoveryPointName),
+    startOffsets: read(logStartName),
+    firstDirtyOffsets: read(cleanerOffsetName),
+  };
 }
 
 /**
@@ -106,6 +112,35 @@ export function writeStartOffsets(store: StoreInternals): void {
   writeOffsetCheckpoint(store.fs, joinPath(store.folder, logStartName), entries);
 }
 
+/**
+ * Records up to where logs are compacted.
+ *
+ * @param store The inside of a store.
+ */
+export function writeFirstDirtyOffsets(store: StoreInternals): void {
+  const entries: PartitionOffset[] = [];
+  for (const { topic, partition, firstDirtyOffset } of allPartitions(store)) {
+    if (firstDirtyOffset === undefined) continue;
+    entries.push({ topic, partition, offset: firstDirtyOffset });
+  }
+  const path = joinPath(store.folder, cleanerOffsetName);
+  // Where nothing is compacted there is no such file.
+  if (entries.length === 0 && store.fs.stat(path) === undefined) return;
+  writeOffsetCheckpoint(store.fs, path, entries);
+}
+
+/**
+ * Records all that is recorded of partitions: where they begin, up to where they are on disk and
+ * compacted.
+ *
+ * @param store The inside of a store.
+ */
+export function writeOffsets(store: StoreInternals): void {
+  writeStartOffsets(store);
+  writeRecoveryPoints(store);
+  writeFirstDirtyOffsets(store);
+}
+
 /** All partitions of all topics. */
 export function* allPartitions(store: StoreInternals): Generator<PartitionState> {
   for (const topic of store.topics.values()) yield* topic.partitions;
@@ -118,10 +153,29 @@ export function* allPartitions(store: StoreInternals): Generator<PartitionState>
  * @param topic The topic.
  * @param state One of its partitions.
  * @returns The log.
- * @throws OttlaError if its files cannot be read.
+ * @throws OttlaError if its files cannot be read, `UNKNOWN_TOPIC_OR_PARTITION` if the topic was
+ * deleted.
  */
 export function logOf(store: StoreInternals, topic: TopicState, state: PartitionState): Log {
-  return state.log ?? openPartition(store, topic, state).log;
+  return state.log ?? openUsable(store, topic, state).log;
+}
+
+/** A topic that is gone, or may be, must not get a folder by someone who still knows it. */
+function openUsable(store: StoreInternals, topic: TopicState, state: PartitionState): OpenedLog {
+  if (topic.failure !== undefined) throw topic.failure;
+  const { partition } = state;
+  if (store.topics.get(topic.name) !== topic) {
+    throw new OttlaError(
+      "UNKNOWN_TOPIC_OR_PARTITION",
+      `Cannot use ${topic.name}-${partition}: the topic was deleted`,
+      { details: { topic: topic.name, partition } },
+    );
+  }
+  try {
+    return openPartition(store, topic, state);
+  } catch (error) {
+    throw asStorageError(`open ${topic.name}-${partition}`, error);
+  }
 }
 
 /**
@@ -206,6 +260,7 @@ export function topicStates(
       partition.isClean = isClean;
       partition.wasBrokers = wasBrokers;
       partition.startOffset = checkpoints.startOffsets.get(name) ?? 0;
+      partition.firstDirtyOffset = checkpoints.firstDirtyOffsets.get(name);
     }
     topics.set(topic.name, state);
   }
@@ -233,7 +288,27 @@ export function topicState(
     config: configOf(image, topic.name, nodeId, overrides),
     partitions: newPartitions(topic, 0),
     partitionerState: { partition: -1, bytes: 0 },
+    failure: undefined,
   };
+}
+
+/**
+ * Makes a topic unusable until the store is opened again: nobody knows whether its deletion is on
+ * disk, so what would be appended to it now might be gone then. Whoever waits for its records is to
+ * be woken.
+ *
+ * @param topic The topic.
+ * @param cause Why nobody knows.
+ */
+export function failTopic(topic: TopicState, cause: unknown): void {
+  const failure = new OttlaError(
+    "KAFKA_STORAGE_ERROR",
+    `Cannot use topic ${topic.name}: its deletion failed and may be on disk all the same; open the ` +
+      "store again to see whether it is there",
+    { cause, details: { topic: topic.name } },
+  );
+  topic.failure = failure;
+  for (const { log } of topic.partitions) if (log !== undefined) log.commit.failure ??= failure;
 }
 
 /** The partitions of a topic from a number on, as new as can be. */
@@ -248,6 +323,7 @@ export function newPartitions(topic: TopicImage, from: number): PartitionState[]
       isClean: true,
       wasBrokers: false,
       startOffset: 0,
+      firstDirtyOffset: undefined,
       leaderEpoch: topic.partitions.get(partition)?.leaderEpoch ?? 0,
     });
   }
@@ -298,10 +374,23 @@ export function settleFolders(
     if (parsed.state === "delete") removeFolderWithFiles(fs, path);
     if (parsed.state !== "live" || isClean) continue;
     const topic = findTopic(image, parsed.topic);
-    const id = findTopicIdOfFolder(fs, path);
+    const id = findReadableTopicId(fs, path);
     const isKnown = topic !== undefined && topic.partitions.has(parsed.partition) &&
       (id === undefined || id === topic.topicId);
     if (!isKnown) setFolderAside(fs, folder, parsed.topic, parsed.partition, hexOfUuid(newId()));
+  }
+}
+
+/**
+ * The topic id of a folder, or undefined if it cannot be told: then its name counts, and whoever
+ * uses the partition is told what is wrong with it.
+ */
+function findReadableTopicId(fs: FileSystem, path: string): string | undefined {
+  try {
+    return findTopicIdOfFolder(fs, path);
+  } catch (error) {
+    if (error instanceof Error && "code" in error) return undefined;
+    throw error;
   }
 }
 

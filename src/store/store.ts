@@ -27,6 +27,8 @@ export interface StoreOptions {
   readonly partitioner?: Partitioner;
   /** How often retention is enforced, in milliseconds; 300,000 unless given. */
   readonly retentionCheckMs?: number;
+  /** How often topics are looked for that need compaction, in milliseconds; 15,000 unless given. */
+  readonly compactionCheckMs?: number;
   /** How often recovery points are recorded, in milliseconds; 60,000 unless given. */
   readonly checkpointMs?: number;
   /** How many log files are kept open at once; 512 unless given. */
@@ -69,7 +71,12 @@ export interface StoreInternals {
   readonly options: Required<
     Pick<
       StoreOptions,
-      "ack" | "partitioner" | "retentionCheckMs" | "checkpointMs" | "offsetsRetentionMinutes"
+      | "ack"
+      | "partitioner"
+      | "retentionCheckMs"
+      | "compactionCheckMs"
+      | "checkpointMs"
+      | "offsetsRetentionMinutes"
     >
   >;
   readonly topicOverrides: Partial<TopicConfig>;
@@ -96,6 +103,8 @@ export interface StoreInternals {
    */
   readonly abandoners: Set<() => void>;
   timers: Timer[];
+  /** Whether offsets of topics that are gone may be recorded still, by the names of their folders. */
+  hasStaleOffsets: boolean;
   state: "open" | "closing" | "closed";
   /** The closing that was begun, for those who ask for it again. */
   closing: Promise<void> | undefined;
@@ -121,6 +130,8 @@ export interface TopicState {
   config: TopicConfig;
   readonly partitions: PartitionState[];
   readonly partitionerState: PartitionerState;
+  /** Why none of it can be used any more: nobody knows whether its deletion is on disk. */
+  failure: OttlaError | undefined;
 }
 
 /** A partition of an open store; its log is opened when it is first needed. */
@@ -139,6 +150,8 @@ export interface PartitionState {
   wasBrokers: boolean;
   /** The first offset that can be read, as it was last recorded. */
   startOffset: number;
+  /** What lies before it was compacted, as it was last recorded; undefined if nothing is. */
+  firstDirtyOffset: number | undefined;
   leaderEpoch: number;
 }
 

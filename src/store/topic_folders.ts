@@ -3,12 +3,7 @@
 import { hexOfUuid } from "../bytes/uuid.ts";
 import { abandonLog } from "../log/log.ts";
 import { joinPath } from "../platform/files.ts";
-import {
-  removeFolderWithFiles,
-  setFolderAside,
-  writeRecoveryPoints,
-  writeStartOffsets,
-} from "./partitions.ts";
+import { removeFolderWithFiles, setFolderAside, writeOffsets } from "./partitions.ts";
 import type { StoreInternals, TopicState } from "./store.ts";
 import { partitionFolderAsideName, partitionFolderName } from "./topic_name.ts";
 import { randomUuid } from "./uuid.ts";
@@ -18,38 +13,69 @@ import { randomUuid } from "./uuid.ts";
  *
  * @param internals The inside of a store.
  * @param topic The topic.
+ * @throws What the file system throws first; what could be removed is gone all the same.
  */
 export function removeTopicFolders(internals: StoreInternals, topic: TopicState): void {
-  const { fs, folder, randomBytes } = internals;
+  const { fs, folder } = internals;
   for (const { log } of topic.partitions) if (log !== undefined) abandonLog(log);
-  // Recorded for the folders' names: a topic of the same name must not begin where this one did.
-  writeStartOffsets(internals);
-  writeRecoveryPoints(internals);
-  for (const { partition } of topic.partitions) {
-    const path = joinPath(folder, partitionFolderName(topic.name, partition));
-    if (fs.stat(path) === undefined) continue;
-    const id = hexOfUuid(randomUuid(randomBytes));
-    const target = joinPath(folder, partitionFolderAsideName(topic.name, partition, id, "delete"));
-    fs.rename(path, target);
-    removeFolderWithFiles(fs, target);
+  internals.hasStaleOffsets = true;
+  const tasks = [
+    () => dropStaleOffsets(internals),
+    ...topic.partitions.map(({ partition }) => () => removePartition(internals, topic, partition)),
+    () => fs.syncFolder(folder),
+  ];
+  const errors: unknown[] = [];
+  for (const task of tasks) {
+    try {
+      task();
+    } catch (error) {
+      errors.push(error);
+    }
   }
-  fs.syncFolder(folder);
+  if (errors.length > 0) throw errors[0];
 }
 
 /**
- * Sets folders aside that bear the names of new partitions: what a deletion could not remove must
- * not be taken for the partitions of a new topic of that name.
+ * Makes sure that new partitions begin with nothing, before they are recorded: sets folders aside
+ * that bear their names, as a deletion leaves them that could not remove them, and sees to it that
+ * no offsets of them are recorded.
  *
  * @param internals The inside of a store.
- * @param topic The topic.
+ * @param name The topic's name.
  * @param from The first partition that is new.
+ * @param to Behind the last one.
+ * @throws What the file system throws; then there must be no such partitions.
  */
-export function setFoldersAside(internals: StoreInternals, topic: TopicState, from: number): void {
+export function prepareFolders(
+  internals: StoreInternals,
+  name: string,
+  from: number,
+  to: number,
+): void {
   const { fs, folder, randomBytes } = internals;
-  for (const { partition } of topic.partitions.slice(from)) {
-    const path = joinPath(folder, partitionFolderName(topic.name, partition));
-    if (fs.stat(path) !== undefined) {
-      setFolderAside(fs, folder, topic.name, partition, hexOfUuid(randomUuid(randomBytes)));
-    }
+  if (internals.hasStaleOffsets) dropStaleOffsets(internals);
+  for (let partition = from; partition < to; partition++) {
+    const path = joinPath(folder, partitionFolderName(name, partition));
+    if (fs.stat(path) === undefined) continue;
+    setFolderAside(fs, folder, name, partition, hexOfUuid(randomUuid(randomBytes)));
   }
+}
+
+/** Offsets are recorded by names: a topic must not begin where another one of its name was. */
+function dropStaleOffsets(internals: StoreInternals): void {
+  writeOffsets(internals);
+  internals.hasStaleOffsets = false;
+}
+
+function removePartition(
+  { fs, folder, randomBytes }: StoreInternals,
+  { name }: TopicState,
+  partition: number,
+): void {
+  const path = joinPath(folder, partitionFolderName(name, partition));
+  if (fs.stat(path) === undefined) return;
+  const id = hexOfUuid(randomUuid(randomBytes));
+  const target = joinPath(folder, partitionFolderAsideName(name, partition, id, "delete"));
+  fs.rename(path, target);
+  removeFolderWithFiles(fs, target);
 }

@@ -16,20 +16,29 @@ import { getTopic, topicConfigEntries } from "./metadata_image.ts";
 import { changeMetadata } from "./metadata_log.ts";
 import type { MetadataRecord } from "./metadata_records.ts";
 import type { Partitioner } from "./partitioner.ts";
-import { configOf, logOf, newPartitions, topicState, writeStartOffsets } from "./partitions.ts";
+import {
+  configOf,
+  failTopic,
+  logOf,
+  newPartitions,
+  topicState,
+  writeStartOffsets,
+} from "./partitions.ts";
 import type { Store, StoreInternals, TopicState } from "./store.ts";
 import { checkOpen, getPartitionState, getTopicState, openInternals } from "./store.ts";
 import { asStorageError } from "./store_errors.ts";
 import { writePartitioners } from "./store_files.ts";
 import { checkNumber, checkObject, checkPartitioner } from "./store_options.ts";
-import type { TopicConfig, TopicConfigChanges, TopicConfigOptions } from "./topic_config.ts";
+import type { TopicConfigChanges, TopicConfigOptions } from "./topic_config.ts";
 import {
   checkTopicConfig,
   configChangesOf,
   configEntriesOf,
   topicConfigOf,
 } from "./topic_config.ts";
-import { removeTopicFolders, setFoldersAside } from "./topic_folders.ts";
+import type { TopicDescription } from "./topic_description.ts";
+import { descriptionOf } from "./topic_description.ts";
+import { prepareFolders, removeTopicFolders } from "./topic_folders.ts";
 import { checkNotInternal, isInternalTopic } from "./topic_name.ts";
 import { randomUuid } from "./uuid.ts";
 
@@ -46,26 +55,6 @@ export type TopicOptions = TopicConfigOptions & {
 
 /** What of a topic is to change; null sets an entry back to its default. */
 export type TopicChanges = TopicConfigChanges & { readonly partitioner?: Partitioner };
-
-/** What a topic is like. */
-export interface TopicDescription {
-  readonly name: string;
-  /** 22 characters. */
-  readonly topicId: string;
-  readonly partitions: readonly PartitionDescription[];
-  /** Every setting, defaults included. */
-  readonly config: TopicConfig;
-  readonly partitioner: Partitioner | "custom";
-}
-
-/** What a partition is like. */
-export interface PartitionDescription {
-  readonly partition: number;
-  readonly startOffset: number;
-  readonly endOffset: number;
-  readonly segmentCount: number;
-  readonly sizeBytes: number;
-}
 
 /**
  * Creates a topic.
@@ -85,7 +74,7 @@ export async function createTopic(
   const internals = openInternals(store);
   let description: TopicDescription | undefined;
   await createTopicIn(internals, name, options, (topic) => {
-    description = describe(internals, topic);
+    description = descriptionOf(internals, topic);
   });
   return description!;
 }
@@ -126,6 +115,7 @@ export async function createTopicIn(
     if (ifNotExists && internals.topics.has(name)) return [];
     const topic = { name, topicId, partitionCount: partitions, configs, nodeId, directoryId };
     const records = createTopicRecords(image, topic);
+    prepareFolders(internals, name, 0, partitions);
     // Before the topic is there: without its partitioner keys would come to other partitions.
     if (partitioner !== undefined) recordPartitioner(internals, topicId, partitioner);
     return records;
@@ -134,12 +124,7 @@ export async function createTopicIn(
     if (!internals.topics.has(name)) {
       const topic = topicState(image, getTopic(image, name), nodeId, topicOverrides);
       internals.topics.set(name, topic);
-      // It is there, whatever its folders are like.
-      try {
-        setFoldersAside(internals, topic, 0);
-      } finally {
-        notifyTopicWatchers(internals);
-      }
+      notifyTopicWatchers(internals);
     }
     const topic = getTopicState(internals, name);
     const isGivenAgain = typeof partitioner === "function" &&
@@ -160,9 +145,11 @@ export async function createTopicIn(
  *
  * @param store The store.
  * @param name The topic's name.
- * @returns Resolves when the deletion is on disk.
+ * @returns Resolves when the deletion is on disk and the files are gone.
  * @throws OttlaError `UNKNOWN_TOPIC_OR_PARTITION`, `INVALID_TOPIC_EXCEPTION` if the state of groups
- * or of transactions is kept in it.
+ * or of transactions is kept in it. `KAFKA_STORAGE_ERROR` or `DISK_FULL` if the deletion could not
+ * be recorded, or the topic is gone and not all of its files are. If nobody knows whether it is
+ * recorded, because a sync failed, the topic cannot be used until the store is opened again.
  */
 export async function deleteTopic(store: Store, name: string): Promise<void> {
   const internals = openInternals(store);
@@ -172,7 +159,7 @@ export async function deleteTopic(store: Store, name: string): Promise<void> {
     openInternals(store);
     return deleteTopicRecords(internals.image, name);
   };
-  await changeMetadata(internals.metadata, change, () => {
+  const applied = (): void => {
     const topic = getTopicState(internals, name);
     internals.topics.delete(name);
     // It is gone, whatever is left of its folders.
@@ -182,7 +169,14 @@ export async function deleteTopic(store: Store, name: string): Promise<void> {
     } finally {
       notifyTopicWatchers(internals);
     }
-  });
+  };
+  const failed = (cause: unknown, isUncertain: boolean): void => {
+    if (!isUncertain) return;
+    const topic = getTopicState(internals, name);
+    failTopic(topic, cause);
+    wakeReaders(topic);
+  };
+  await changeMetadata(internals.metadata, change, applied, failed);
 }
 
 /**
@@ -212,31 +206,12 @@ export function listTopics(
  *
  * @param store The store.
  * @param name The topic's name.
- * @returns What it is like now.
+ * @returns What it is like now; a partition that cannot be opened with its `failure`.
  * @throws OttlaError `UNKNOWN_TOPIC_OR_PARTITION`.
  */
 export function describeTopic(store: Store, name: string): TopicDescription {
   const internals = openInternals(store);
-  return describe(internals, getTopicState(internals, name));
-}
-
-function describe(internals: StoreInternals, topic: TopicState): TopicDescription {
-  return {
-    name: topic.name,
-    topicId: topic.topicId,
-    config: topic.config,
-    partitioner: internals.partitioners.get(topic.topicId) ?? internals.options.partitioner,
-    partitions: topic.partitions.map((state) => {
-      const log = logOf(internals, topic, state);
-      return {
-        partition: state.partition,
-        startOffset: log.startOffset,
-        endOffset: log.endOffset,
-        segmentCount: log.segments.length,
-        sizeBytes: log.segments.reduce((sum, segment) => sum + segment.sizeBytes, 0),
-      };
-    }),
-  };
+  return descriptionOf(internals, getTopicState(internals, name));
 }
 
 /**
@@ -262,6 +237,7 @@ export async function alterTopic(
   if (partitioner !== undefined) checkPartitioner(partitioner);
   const entries = configChangesOf(configChanges);
   let description: TopicDescription | undefined;
+  let undo = (): void => {};
   const change = (): MetadataRecord[] => {
     openInternals(store);
     getTopic(image, name);
@@ -271,15 +247,19 @@ export async function alterTopic(
       else after.set(key, value);
     }
     checkTopicConfig(topicConfigOf(after));
-    return alterConfigRecords(image, name, entries);
+    const records = alterConfigRecords(image, name, entries);
+    // Before the rest is true: if this fails, nothing has changed.
+    const { topicId } = getTopicState(internals, name);
+    if (partitioner !== undefined) undo = recordPartitioner(internals, topicId, partitioner);
+    return records;
   };
-  await changeMetadata(internals.metadata, change, () => {
+  const applied = (): void => {
     const topic = getTopicState(internals, name);
     topic.config = configOf(image, name, nodeId, topicOverrides);
     for (const { log } of topic.partitions) if (log !== undefined) log.config = topic.config;
-    if (partitioner !== undefined) recordPartitioner(internals, topic.topicId, partitioner);
-    description = describe(internals, topic);
-  });
+    description = descriptionOf(internals, topic);
+  };
+  await changeMetadata(internals.metadata, change, applied, () => undo());
   return description!;
 }
 
@@ -309,19 +289,17 @@ export async function createPartitions(
   let description: TopicDescription | undefined;
   const change = (): MetadataRecord[] => {
     openInternals(store);
-    return createPartitionsRecords(image, name, partitionCount, { nodeId, directoryId });
+    const records = createPartitionsRecords(image, name, partitionCount, { nodeId, directoryId });
+    const { partitions } = getTopicState(internals, name);
+    prepareFolders(internals, name, partitions.length, partitionCount);
+    return records;
   };
   await changeMetadata(internals.metadata, change, () => {
     const topic = getTopicState(internals, name);
-    const from = topic.partitions.length;
-    topic.partitions.push(...newPartitions(getTopic(image, name), from));
-    try {
-      setFoldersAside(internals, topic, from);
-    } finally {
-      wakeReaders(topic);
-      notifyTopicWatchers(internals);
-    }
-    description = describe(internals, topic);
+    topic.partitions.push(...newPartitions(getTopic(image, name), topic.partitions.length));
+    wakeReaders(topic);
+    notifyTopicWatchers(internals);
+    description = descriptionOf(internals, topic);
   });
   return description!;
 }
@@ -396,13 +374,34 @@ export function getPartitioner(internals: StoreInternals, topic: TopicState): Pa
   );
 }
 
+/** Returns what takes it back; if it fails, nothing has changed. */
 function recordPartitioner(
   internals: StoreInternals,
   topicId: string,
   partitioner: Partitioner,
-): void {
-  internals.partitioners.set(topicId, partitioner);
-  savePartitioners(internals);
+): () => void {
+  const { partitioners } = internals;
+  const before = partitioners.get(topicId);
+  const forget = (): void => {
+    if (before === undefined) partitioners.delete(topicId);
+    else partitioners.set(topicId, before);
+  };
+  partitioners.set(topicId, partitioner);
+  try {
+    savePartitioners(internals);
+  } catch (error) {
+    forget();
+    throw error;
+  }
+  return () => {
+    forget();
+    try {
+      savePartitioners(internals);
+    } catch (error) {
+      // A disk that has just refused more: what is recorded of others next records this too.
+      if (!(error instanceof Error && "code" in error)) throw error;
+    }
+  };
 }
 
 function savePartitioners(internals: StoreInternals): void {
@@ -417,7 +416,7 @@ function notifyTopicWatchers({ topicWatchers }: StoreInternals): void {
   for (const watcher of [...topicWatchers]) watcher();
 }
 
-/** Who waits for records of the topic looks again, and sees its new partitions. */
+/** Who waits for records of the topic looks again, and sees its new partitions or its failure. */
 function wakeReaders(topic: TopicState): void {
   for (const { log } of topic.partitions) {
     const watchers = [...log?.watchers ?? []];

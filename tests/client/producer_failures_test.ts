@@ -300,6 +300,55 @@ describe("retrying", () => {
     }, { clock, fileSystem: disk.fs });
   });
 
+  it("for the id ends with the last batch that waits for it", async () => {
+    const clock = manualClock();
+    const disk = faultyDisk();
+    await withStore(async (store) => {
+      await createTopic(store, "orders");
+      failNext(disk, {
+        operation: "write",
+        code: "ENOSPC",
+        path: "__cluster_metadata-0",
+        times: 1000,
+      });
+      const producer = openProducer(store, { deliveryTimeoutMs: 300 });
+      const sent = send(producer, "orders", { value: "lost" });
+      const failed = assert.rejects(sent, failsWith("REQUEST_TIMED_OUT"));
+      for (let n = 0; n < 20; n++) {
+        await nextTurn();
+        await clock.advance(100);
+      }
+      await failed;
+      assert.equal(producerInternals(producer).identityTimer, undefined);
+      const { failed: askedCount } = disk.faults[0]!;
+      assert.ok(askedCount > 1);
+      await clock.advance(10_000);
+      await nextTurn();
+      assert.equal(disk.faults[0]!.failed, askedCount, "nobody asks any more");
+      healDisk(disk);
+      assert.equal((await send(producer, "orders", { value: "v0" })).offset, 0);
+    }, { clock, fileSystem: disk.fs });
+  });
+
+  it("for the id ends at once where the metadata log takes nothing any more", async () => {
+    const clock = manualClock();
+    const disk = faultyDisk();
+    const poisoned = withStore(async (store) => {
+      await createTopic(store, "orders");
+      failNext(disk, { operation: "sync", code: "EIO", path: "__cluster_metadata-0" });
+      const producer = openProducer(store);
+      for (const value of ["a", "b"]) {
+        await assert.rejects(
+          send(producer, "orders", { value }),
+          failsWith("KAFKA_STORAGE_ERROR"),
+        );
+      }
+      const plain = openProducer(store, { idempotent: false });
+      assert.equal((await send(plain, "orders", { value: "v0" })).offset, 0);
+    }, { clock, fileSystem: disk.fs });
+    await assert.rejects(poisoned, failsWith("KAFKA_STORAGE_ERROR"));
+  });
+
   it("ends at once when the store is closed", async () => {
     await withProducer({}, async ({ store, disk, producer }) => {
       failNext(disk, { ...full, times: 2 });

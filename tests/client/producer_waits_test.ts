@@ -21,7 +21,13 @@ import { createTopic } from "../../src/store/topics.ts";
 import type { ManualClock } from "../../src/testing/manual_clock.ts";
 import { manualClock } from "../../src/testing/manual_clock.ts";
 import type { FaultyDisk } from "../support/faulty_file_system.ts";
-import { faultyDisk, holdSyncs, releaseSyncs } from "../support/faulty_file_system.ts";
+import {
+  failNext,
+  faultyDisk,
+  healDisk,
+  holdSyncs,
+  releaseSyncs,
+} from "../support/faulty_file_system.ts";
 import { numbered, numberedText, settled, valuesIn, withStore } from "../support/store_fixture.ts";
 
 /** A clock that knows which timers run. */
@@ -118,6 +124,28 @@ describe("lingering", () => {
     }, { clock });
   });
 
+  it("is over with the last batch, so that it keeps no process alive", async () => {
+    await withProducer({ lingerMs: 10_000 }, async ({ clock, producer }) => {
+      const { startTimer } = clock;
+      let keepingCount = 0;
+      clock.startTimer = (callback, delayMs, keepsAlive) => {
+        if (keepsAlive === true) keepingCount++;
+        return startTimer(callback, delayMs, keepsAlive);
+      };
+      const before = clock.running.size;
+      const sent = send(producer, "orders", { value: "v0" });
+      assert.equal(keepingCount, 1);
+      assert.notEqual(producerInternals(producer).lingerTimer, undefined);
+      await flushProducer(producer);
+      await sent;
+      assert.equal(producerInternals(producer).lingerTimer, undefined);
+      assert.equal(clock.running.size, before);
+      const next = send(producer, "orders", { value: "v1" });
+      await clock.advance(10_000);
+      await next;
+    });
+  });
+
   it("gives each partition its own time", async () => {
     const clock = manualClock();
     await withStore(async (store) => {
@@ -159,7 +187,8 @@ describe("the buffer", () => {
       holdSyncs(disk);
       const sent = numbered(0, 100).map((record) => send(producer, "orders", record));
       const results = Promise.allSettled(sent);
-      await nextTurn();
+      // What is written makes room; from then on there is none.
+      for (let turn = 0; turn < 10; turn++) await nextTurn();
       const waiting = waitingCount(producerInternals(producer).waiting);
       assert.ok(waiting > 10 && waiting < 90, `${waiting} wait`);
       await clock.advance(99);
@@ -185,6 +214,8 @@ describe("the buffer", () => {
       const results = Promise.allSettled(
         Array.from({ length: 100 }, () => send(producer, "orders", { value: "v" })),
       );
+      // What is written makes room; from then on there is none.
+      for (let turn = 0; turn < 10; turn++) await nextTurn();
       await clock.advance(60);
       const later = send(producer, "orders", { value: "later" });
       const refused = assert.rejects(later, refusesAs("BUFFER_EXHAUSTED"));
@@ -293,6 +324,39 @@ describe("the buffer", () => {
       await Promise.all([closing, results]);
       letSyncsGo(disk);
     });
+  });
+});
+
+describe("a clock that is set back", () => {
+  it("keeps nobody waiting until the old time comes again", async () => {
+    const inner = manualClock();
+    const hourMs = 3_600_000;
+    let setBackMs = 0;
+    const clock = { ...inner, now: () => inner.now() - setBackMs };
+    const disk = faultyDisk();
+    await withStore(async (store) => {
+      await createTopic(store, "orders");
+      const options = { bufferBytes: 12_000, blockMs: 500, deliveryTimeoutMs: 1_000 };
+      const producer = openProducer(store, options);
+      const first = send(producer, "orders", { value: "first" });
+      await flushProducer(producer);
+      await first;
+      failNext(disk, { operation: "write", code: "ENOSPC", path: "orders-0", times: 10_000 });
+      const sent = numbered(0, 100).map((record) => send(producer, "orders", record));
+      const results = Promise.allSettled(sent);
+      await nextTurn();
+      assert.ok(waitingCount(producerInternals(producer).waiting) > 10);
+      setBackMs = hourMs;
+      await inner.advance(499);
+      assert.equal(await isDone(Promise.race(sent)), false);
+      for (let n = 0; n < 25; n++) {
+        await nextTurn();
+        await inner.advance(100);
+      }
+      assert.equal(await isDone(results), true);
+      for (const result of await results) assert.equal(result.status, "rejected");
+      healDisk(disk);
+    }, { clock, fileSystem: disk.fs });
   });
 });
 

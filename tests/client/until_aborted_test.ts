@@ -41,3 +41,21 @@ test("a signal that was aborted before ends it, and a failure later on hurts nob
   await assert.rejects(untilAborted(waiting, stop.signal), /enough/);
   fail(new Error("unheard"));
 });
+
+test("many who wait with one signal share a listener, and each has its own end", async () => {
+  const stop = new AbortController();
+  const { signal, count } = countedSignal(stop);
+  let finish = (): void => {};
+  const finished = untilAborted(new Promise<void>((resolve) => (finish = resolve)), signal);
+  const endless = Array.from({ length: 1000 }, () => untilAborted(new Promise(() => {}), signal));
+  assert.equal(count(), 1);
+  finish();
+  await finished;
+  assert.equal(count(), 1, "the others still wait");
+  const reasons = Promise.all(endless.map((one) => one.catch((error: Error) => error.message)));
+  stop.abort(new Error("enough"));
+  assert.deepEqual(new Set(await reasons), new Set(["enough"]));
+  assert.equal(count(), 0);
+  await assert.rejects(untilAborted(new Promise(() => {}), signal), /enough/);
+  assert.equal(count(), 0);
+});

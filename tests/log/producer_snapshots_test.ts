@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
+import { isOttlaError } from "../../src/errors.ts";
 import type { Log } from "../../src/log/log.ts";
 import { abandonLog, closeLog, flushLog, rollLog } from "../../src/log/log.ts";
 import { lastStableOffset } from "../../src/log/producer_append.ts";
@@ -157,6 +158,29 @@ describe("a log with producers", () => {
     await closeLog(log);
     assert.deepEqual(snapshotsOf(log), [12]);
     assert.equal(produce(open(disk.fs), 11).isDuplicate, true);
+  });
+
+  it("is poisoned if the sync before its segments go fails, and keeps them all", async () => {
+    for (const operation of ["sync", "syncFolder"] as const) {
+      const disk = faultyDisk();
+      const log = open(disk.fs);
+      produceMany(log, 0, 12);
+      await flushLog(log);
+      log.config = { ...log.config, retentionMs: 0 };
+      retireSegments(log, producedTime + 1);
+      failNext(disk, { operation, code: "EIO", path: "orders-0" });
+      const before = filesOf(disk.fs);
+      const isPoison = (error: unknown): boolean => isOttlaError(error, "KAFKA_STORAGE_ERROR");
+      assert.throws(() => sweepRetired(log), isPoison);
+      // A disk that is asked again says that all is well, whatever is there.
+      sweepRetired(log);
+      assert.deepEqual(filesOf(disk.fs), before);
+      assert.throws(() => produce(log, 12), isPoison);
+      await assert.rejects(closeLog(log), isPoison);
+      assert.deepEqual(filesOf(disk.fs), before);
+      const reopened = open(disk.fs, { recoveryPoint: 0 });
+      assert.equal(produce(reopened, 11).isDuplicate, true);
+    }
   });
 
   it("keeps between rolls only what a recovery needs and the newest", async () => {

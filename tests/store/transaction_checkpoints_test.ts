@@ -77,6 +77,35 @@ test("an index is on disk before a recovery point moves beyond its markers", asy
   await closeStore(reopened);
 });
 
+test("an index that a sync has failed for is written anew, since the next sync would say nothing", async () => {
+  const disk = faultyDisk();
+  const store = await openTestStore(disk.fs);
+  await createTopic(store, "orders");
+  const log = logIn(store);
+  abortOne(log, 1);
+  await flush(store);
+  for (const operation of ["sync", "syncFolder"] as const) {
+    const before = recoveryPointOf(disk);
+    failNext(disk, {
+      operation,
+      code: "EIO",
+      path: operation === "sync" ? ".txnindex" : "orders-0",
+    });
+    writeCheckpoints(internalsOf(store));
+    assert.equal(recoveryPointOf(disk), before, "it stays where it was");
+    failNext(disk, { operation: "write", code: "ENOSPC", path: ".txnindex" });
+    writeCheckpoints(internalsOf(store));
+    assert.equal(disk.faults.at(-1)!.failed, 1, "it was to be written");
+    assert.equal(recoveryPointOf(disk), before);
+    writeCheckpoints(internalsOf(store));
+    assert.equal(recoveryPointOf(disk), log.endOffset);
+    abortOne(log, 1);
+    await flush(store);
+  }
+  assert.deepEqual(markersOf(log), [1, 3, 5]);
+  await closeStore(store);
+});
+
 test("a checkpoint that a deletion writes does not leave an index behind", async () => {
   const disk = faultyDisk();
   const store = await openTestStore(disk.fs);
