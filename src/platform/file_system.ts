@@ -10,6 +10,8 @@
  * `ENOSPC`.
  */
 
+import type { ProcessTable } from "./process_identity.ts";
+
 /** An open file. Only the file system that gave it knows what the number means. */
 export type FileHandle = number;
 
@@ -36,6 +38,8 @@ export interface FileStatus {
 /** A place that holds files in folders. */
 export interface FileSystem {
   readonly kind: "disk" | "memory" | "simulated";
+  /** The processes that use it, if they are not those of this machine. */
+  readonly processes?: ProcessTable;
   open(path: string, mode: OpenMode): FileHandle;
   /** Makes a file that must not exist yet (`EEXIST`), open for writing. */
   createExclusive(path: string): FileHandle;

@@ -30,9 +30,10 @@
  * with its next heartbeat, and `isHeld` becomes false.
  *
  * Where a file system has no links (FAT, some network mounts) the lock is created under its name
- * and then written. What is found unfinished counts as held for `unfinishedMsMax`. Nothing is
- * synced: after a power cut the boot id is another one, and a lock that did not reach the disk is
- * one that was left unfinished.
+ * and then written. What is found unfinished counts as held for `unfinishedMsMax`. A lock is synced
+ * before it gets its name, so that a power cut leaves no name with noise behind it, which nobody
+ * could tell from a file that is no lock. The name is not: after a power cut the boot id is another
+ * one, and a lock whose name is gone holds nobody up.
  */
 
 import { OttlaError } from "../errors.ts";
@@ -106,7 +107,7 @@ export function acquireStoreLock(
   folder: string,
   options: StoreLockOptions = {},
 ): StoreLock {
-  const { processes = systemProcesses(), clock = systemClock() } = options;
+  const { processes = fs.processes ?? systemProcesses(), clock = systemClock() } = options;
   const { randomBytes = systemRandomBytes } = options;
   checkNoBroker(fs, folder);
   for (let attempt = 0; attempt < attemptsMax; attempt++) {
@@ -296,6 +297,7 @@ function writeNew(fs: FileSystem, path: string, bytes: Uint8Array): void {
   const file = fs.createExclusive(path);
   try {
     fs.write(file, bytes, 0);
+    fs.syncDataNow(file);
   } finally {
     fs.close(file);
   }

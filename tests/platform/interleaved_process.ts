@@ -152,6 +152,7 @@ function interleavedFileSystem(world: World, call: <T>(make: () => T) => T): Fil
       return bytes.length;
     },
     write: (file, source, position) => call(() => fs.write(file, source, position)),
+    syncDataNow: (file) => call(() => fs.syncDataNow(file)),
     sizeOf: (file) => call(() => fs.sizeOf(file)),
     close: (file) => call(() => fs.close(file)),
     rename: (source, target) => call(() => fs.rename(source, target)),

@@ -1,5 +1,6 @@
 /**
- * The file systems that a test of file work runs on: the disk, in a folder of its own, and memory.
+ * The file systems that a test of file work runs on: the disk, in a folder of its own, memory, and
+ * the simulated disk as long as nothing goes wrong with it.
  */
 
 import { mkdtempSync, rmSync } from "node:fs";
@@ -9,9 +10,10 @@ import { test } from "node:test";
 import { diskFileSystem } from "../../src/platform/disk_file_system.ts";
 import type { FileSystem } from "../../src/platform/file_system.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
+import { manualClock, simulatedDisk } from "../../src/testing/mod.ts";
 
 /**
- * Registers a test for the disk and one for memory.
+ * Registers a test for the disk, one for memory and one for the simulated disk.
  *
  * @param name Of the tests; the file system's kind is put behind it.
  * @param run Gets the file system and an empty folder in it, which is removed afterwards.
@@ -32,5 +34,10 @@ export function forEachFileSystem(
     const fs = memoryFileSystem();
     fs.makeFolder("/test");
     await run(fs, "/test");
+  });
+  test(`${name} (simulated)`, async () => {
+    const { fileSystem } = simulatedDisk({ seed: 0, clock: manualClock(Date.now()) });
+    fileSystem.makeFolder("/test");
+    await run(fileSystem, "/test");
   });
 }
