@@ -18,6 +18,8 @@
 export { isOttlaError, OttlaError } from "./src/errors.ts";
 export type { ErrorCode, ErrorDetails } from "./src/errors.ts";
 
+export { backupStore } from "./src/store/backup.ts";
+export type { BackupOptions, BackupProgress, BackupReport } from "./src/store/backup.ts";
 export { checkStore } from "./src/store/check_store.ts";
 export type { CheckOptions } from "./src/store/check_store.ts";
 export type {
@@ -34,16 +36,12 @@ export {
   createPartitions,
   createTopic,
   deleteRecords,
-  deleteTopic,
   describeTopic,
   listTopics,
 } from "./src/store/topics.ts";
-export type {
-  PartitionDescription,
-  TopicChanges,
-  TopicDescription,
-  TopicOptions,
-} from "./src/store/topics.ts";
+export { deleteTopic } from "./src/client/delete_topic.ts";
+export type { TopicChanges, TopicOptions } from "./src/store/topics.ts";
+export type { PartitionDescription, TopicDescription } from "./src/store/topic_description.ts";
 export type { TopicConfig } from "./src/store/topic_config.ts";
 export type { Partitioner, PartitionFunction } from "./src/store/partitioner.ts";
 
@@ -134,5 +132,30 @@ export type {
 } from "./src/client/groups.ts";
 export type { OffsetReset, ResetOffset, ResetTarget } from "./src/client/group_reset.ts";
 
+export { compactTopic } from "./src/client/compact_topic.ts";
+export type {
+  CompactionProgress,
+  CompactionReport,
+  CompactTopicOptions,
+} from "./src/client/compact_topic.ts";
 export { enforceRetention } from "./src/store/maintenance.ts";
 export type { RetentionReport } from "./src/store/maintenance.ts";
+
+export { statsOf } from "./src/client/stats.ts";
+export type { GroupsStats, StatsOptions, StoreStats } from "./src/client/stats.ts";
+export { prometheusOf } from "./src/client/stats_prometheus.ts";
+export type {
+  AppendStats,
+  HistogramStats,
+  LogCounters,
+  LogGauges,
+  PartitionStats,
+  TopicStats,
+} from "./src/store/store_stats.ts";
+export type {
+  AppendMessage,
+  CompactionMessage,
+  RecoveryMessage,
+  RetentionMessage,
+  SyncMessage,
+} from "./src/platform/diagnostics.ts";

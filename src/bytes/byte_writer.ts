@@ -102,16 +102,25 @@ export function writeBytes(writer: ByteWriter, bytes: Uint8Array): void {
   writer.bytes.set(bytes, at);
 }
 
+/**
+ * Makes room for bytes that the caller writes into the buffer himself, at the position.
+ *
+ * @param writer The writer; its position stays.
+ * @param count How many bytes.
+ */
+export function makeRoom(writer: ByteWriter, count: number): void {
+  const end = writer.position + count;
+  if (end <= writer.bytes.length) return;
+  const grown = new Uint8Array(Math.max(end, writer.bytes.length * 2));
+  grown.set(writer.bytes.subarray(0, writer.position));
+  writer.bytes = grown;
+  writer.view = new DataView(grown.buffer);
+}
+
 /** Makes room for `count` bytes, counts them as written, and returns where they begin. */
 function reserve(writer: ByteWriter, count: number): number {
+  makeRoom(writer, count);
   const at = writer.position;
-  const end = at + count;
-  if (end > writer.bytes.length) {
-    const grown = new Uint8Array(Math.max(end, writer.bytes.length * 2));
-    grown.set(writer.bytes.subarray(0, at));
-    writer.bytes = grown;
-    writer.view = new DataView(grown.buffer);
-  }
-  writer.position = end;
+  writer.position = at + count;
   return at;
 }

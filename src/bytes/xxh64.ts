@@ -8,7 +8,11 @@
 import assert from "node:assert/strict";
 import xxhash from "xxhash-wasm";
 
-let hash64: ((bytes: Uint8Array) => bigint) | undefined;
+let hash64: ((bytes: Uint8Array, seed?: bigint) => bigint) | undefined;
+
+/** The same 64 bits as one number and as two, which spares the arithmetic of bigints. */
+const wholeHash = new BigUint64Array(1);
+const hashHalves = new Uint32Array(wholeHash.buffer);
 
 /**
  * Makes sure that `xxh64` and `xxh64Partition` can be called.
@@ -48,4 +52,18 @@ export function xxh64(bytes: Uint8Array): bigint {
 export function xxh64Partition(bytes: Uint8Array, partitionCount: number): number {
   if (partitionCount === 1) return 0;
   return Number(BigInt.asUintN(31, xxh64(bytes))) % partitionCount;
+}
+
+/**
+ * The XXH64 of some bytes as two numbers of 32 bits.
+ *
+ * @param bytes What to hash.
+ * @param seed What the hash begins with, an unsigned 64-bit integer.
+ * @returns Two numbers, which the next call replaces.
+ * @throws AssertionError before `loadXxh64` has resolved.
+ */
+export function xxh64Halves(bytes: Uint8Array, seed: bigint): Readonly<Uint32Array> {
+  assert(hash64 !== undefined, "loadXxh64() has not been awaited");
+  wholeHash[0] = hash64(bytes, seed);
+  return hashHalves;
 }

@@ -15,6 +15,7 @@ import {
   resetBuilder,
 } from "../record/batch_builder.ts";
 import type { Content, HeaderInput } from "../record/record.ts";
+import { claimSpace } from "../store/disk_space.ts";
 import type { Partitioner } from "../store/partitioner.ts";
 import { choosePartition } from "../store/partitioner.ts";
 import { logOf } from "../store/partitions.ts";
@@ -116,6 +117,7 @@ export async function append<K = Content, V = Content>(
     addRecord(call, record as AppendRecord);
     const portion = call.portions[0]!;
     finishOpenBatch(portion, call.config, call.now);
+    claimSpace(internals.diskSpace, portion.log, portion.builder.batchStart, call.now);
     if (ack === "disk" && isWorthGathering(portion.builder)) {
       place = gatherAppend(portion.log, portion.builder);
     } else {
@@ -167,6 +169,7 @@ export async function appendBatch<K = Content, V = Content>(
     for (const portion of portions) {
       checkUsable(portion.log);
       finishOpenBatch(portion, call.config, call.now);
+      claimSpace(internals.diskSpace, portion.log, portion.builder.batchStart, call.now);
     }
     for (const portion of portions) {
       const waiting = writePortion(portion, ack);

@@ -155,8 +155,9 @@ async function compactPartition(call: Call, state: PartitionState): Promise<void
     if (range.endOffset <= log.segments[0]!.baseOffset) return;
     const cleaned = await cleanPartition(internals, topic, state, range, {
       nextTurn: () => turnOf(call),
-      onProgress: onProgress && ((bytesDone, bytesTotal): void =>
-        onProgress({ topic: topic.name, partition, bytesDone, bytesTotal })),
+      onProgress: onProgress &&
+        ((bytesDone, bytesTotal): void =>
+          onProgress({ topic: topic.name, partition, bytesDone, bytesTotal })),
     });
     report.readBytes += cleaned.readBytes;
     report.keptBytes += cleaned.keptBytes;

@@ -14,6 +14,7 @@ import type { ProducedBatch } from "../log/producer_append.ts";
 import { appendProduced } from "../log/producer_append.ts";
 import { assignOffsets, finishBatch } from "../record/batch_builder.ts";
 import { decrementSequence, incrementSequence } from "../record/batch_view.ts";
+import { claimSpace } from "../store/disk_space.ts";
 import { logOf } from "../store/partitions.ts";
 import { checkLock } from "../store/store.ts";
 import { asStorageError } from "../store/store_errors.ts";
@@ -149,6 +150,7 @@ function sendBatch(producer: ProducerInternals, batch: ProducerBatch): boolean {
     const log = logOf(store, queue.route.topic, queue.state);
     if (!batch.isFinished) finish(producer, batch, log);
     if (!isTaken(producer, batch, log)) return true;
+    claimSpace(store.diskSpace, log, batch.builder!.batchStart, store.clock.now());
     appended = appendFinished(producer, batch, log);
   } catch (error) {
     return sendBatchFailed(producer, batch, error);

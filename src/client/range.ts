@@ -193,6 +193,7 @@ async function sendSlice(
     turn++;
   }
   await writing;
+  log.stats.sentBytes += slice.endPosition - slice.startPosition;
   return slice.endPosition - slice.startPosition;
 }
 

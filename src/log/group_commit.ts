@@ -12,6 +12,8 @@
 /** Waits until everything below an offset is on disk. */
 interface Waiter {
   readonly endOffset: number;
+  /** Since when, if anybody wants to know how long; else -1. */
+  readonly sinceMs: number;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
@@ -94,13 +96,18 @@ export function visibleEnd(commit: GroupCommit, endOffset: number): number {
  *
  * @param commit The stage.
  * @param endOffset Behind what must be on disk.
+ * @param sinceMs What time it is, if it is to be told how long this takes.
  * @returns Resolves when it is.
  */
-export function waitUntilSynced(commit: GroupCommit, endOffset: number): Promise<void> {
+export function waitUntilSynced(
+  commit: GroupCommit,
+  endOffset: number,
+  sinceMs = -1,
+): Promise<void> {
   if (commit.failure !== undefined) return Promise.reject(commit.failure);
   if (endOffset <= commit.syncedOffset) return Promise.resolve();
   return new Promise((resolve, reject) => {
-    commit.waiters.push({ endOffset, resolve, reject });
+    commit.waiters.push({ endOffset, sinceMs, resolve, reject });
     if (commit.isSyncing) return;
     commit.isSyncing = true;
     queueMicrotask(() => void syncUntilNobodyWaits(commit));

@@ -10,9 +10,9 @@ import { strict as assert } from "node:assert";
 import { getInt64 } from "../bytes/byte_reader.ts";
 import { OttlaError } from "../errors.ts";
 import type { Clock } from "../platform/clock.ts";
+import { preciseNow } from "../platform/clock.ts";
 import type { FilePool } from "../platform/file_pool.ts";
 import { closePooledFile, handleOf } from "../platform/file_pool.ts";
-import { joinPath } from "../platform/files.ts";
 import type { BatchBuilder } from "../record/batch_builder.ts";
 import { builtBytes } from "../record/batch_builder.ts";
 import type { BatchSource } from "../record/batch_view.ts";
@@ -29,19 +29,18 @@ import {
   acceptedWriteBytes,
   dropWritten,
 } from "./accepted_batches.ts";
-import { writeEpochCheckpoint } from "./checkpoint_file.ts";
 import type { GatheredAppends } from "./gathered_appends.ts";
 import type { GroupCommit } from "./group_commit.ts";
 import { hideUntilSynced, rejectWaiters, visibleEnd, waitUntilSynced } from "./group_commit.ts";
 import type { LeaderEpochCache } from "./leader_epoch_cache.ts";
-import { assignEpoch } from "./leader_epoch_cache.ts";
+import { noteEpoch } from "./leader_epoch_file.ts";
 import { batchTooLargeError, closedError, poisonError, storageError } from "./log_errors.ts";
+import type { LogStats } from "./log_stats.ts";
+import { countAppend } from "./log_stats.ts";
 import type { ProducerSnapshots } from "./producer_snapshots.ts";
-import { syncSnapshots, takeSnapshotIfUsed } from "./producer_snapshots.ts";
+import { takeSnapshotIfUsed } from "./producer_snapshots.ts";
 import type { ProducerStates } from "./producer_state.ts";
-import { sweepRetired } from "./retired_segments.ts";
 import type { TransactionIndexes } from "./transaction_indexes.ts";
-import { syncTransactionIndexes } from "./transaction_indexes.ts";
 
 /** What an acknowledgement stands for: on disk, in the page cache, or accepted. */
 export type Ack = "disk" | "os" | "memory";
@@ -59,7 +58,8 @@ export interface LogConfig extends SegmentConfig {
 export interface Log {
   readonly pool: FilePool;
   readonly clock: Clock;
-  readonly folder: string;
+  /** Another one once its topic was deleted and somebody still copies its files. */
+  folder: string;
   readonly source: BatchSource;
   config: LogConfig;
   /** In the order of their offsets, never empty. */
@@ -72,6 +72,8 @@ export interface Log {
   highWatermark: number;
   /** What batches are stamped with. */
   leaderEpoch: number;
+  /** Where it ended when it was opened. */
+  readonly openedOffset: number;
   readonly epochs: LeaderEpochCache;
   readonly commit: GroupCommit;
   /** What is known of idempotent and transactional producers. */
@@ -91,6 +93,8 @@ export interface Log {
    * Segments that are no longer part of the log, but of their files someone may still be reading.
    */
   readonly doomed: Segment[];
+  /** How many copies of its files are under way: meanwhile none of them is removed. */
+  copyCount: number;
   /** Damage that is known of. */
   readonly gaps: Gap[];
   /**
@@ -98,6 +102,8 @@ export interface Log {
    */
   isRollDue: boolean;
   lastSyncMs: number;
+  /** What it and the other logs of its topic have done. */
+  readonly stats: LogStats;
   isClosed: boolean;
 }
 
@@ -123,6 +129,7 @@ export function appendBuilt(
   endOffset: number,
   ack: Ack,
 ): Promise<void> | undefined {
+  log.stats.begunAppends++;
   checkUsable(log);
   const bytes = builtBytes(builder);
   const baseOffset = log.endOffset;
@@ -130,12 +137,14 @@ export function appendBuilt(
   checkBatchSizes(log, bytes, builder.view);
   if (ack === "memory" && bytes.length <= acceptedBytesMax) {
     acceptBatches(log, bytes, endOffset);
+    countAppend(log, builder.view, bytes.length, ack, baseOffset);
     return undefined;
   }
   writeAccepted(log);
   writeBatches(log, bytes, builder.view, ack === "disk");
   assert(log.endOffset === endOffset, "the log ends where its last batch ends");
-  if (ack === "disk") return waitUntilSynced(log.commit, endOffset);
+  countAppend(log, builder.view, bytes.length, ack, baseOffset);
+  if (ack === "disk") return waitUntilSynced(log.commit, endOffset, preciseNow(log.clock));
   advanceHighWatermark(log);
   flushIfDue(log);
   return undefined;
@@ -242,36 +251,6 @@ export function rollLog(log: Log): void {
 export function saveActiveIndexes(log: Log): void {
   const active = activeSegment(log);
   saveIndexFiles(active, indexesOf(active, log.config), log.config.segmentIndexBytes);
-}
-
-/**
- * Writes and syncs everything, ends the index files with their last entries, and lets go of all
- * files.
- *
- * @param log The log; it cannot be used afterwards, whether this succeeds or not.
- * @returns The offset below which everything is on disk.
- * @throws OttlaError if something could not be written.
- */
-export async function closeLog(log: Log): Promise<number> {
-  if (log.isClosed) return log.commit.syncedOffset;
-  try {
-    checkUsable(log);
-    log.gathered?.write();
-    const failure = tryWriteAccepted(log);
-    // From here on nothing is taken, so that what is on disk in the end is all there is.
-    log.isClosed = true;
-    await waitUntilSynced(log.commit, activeSegment(log).endOffset);
-    sealSegment(activeSegment(log), log.config);
-    // Those that were pinned by a sync until now; the folder is still ours.
-    sweepRetired(log);
-    if (failure !== undefined) throw failure;
-    takeSnapshotIfUsed(log);
-    await syncSnapshots(log);
-    syncTransactionIndexes(log);
-    return log.commit.syncedOffset;
-  } finally {
-    abandonLog(log);
-  }
 }
 
 /**
@@ -409,18 +388,6 @@ function writeRunUndo(log: Log, segment: Segment): void {
     log.pool.fs.truncate(handleOf(log.pool, segment.log), segment.sizeBytes);
   } catch (cause) {
     poisonLog(log, cause, "taking back a write that failed");
-  }
-}
-
-function noteEpoch(log: Log, baseOffset: number): void {
-  const { entries } = log.epochs;
-  if (!assignEpoch(log.epochs, log.leaderEpoch, baseOffset)) return;
-  try {
-    const path = joinPath(log.folder, "leader-epoch-checkpoint");
-    writeEpochCheckpoint(log.pool.fs, path, log.epochs.entries);
-  } catch (cause) {
-    log.epochs.entries = entries;
-    throw storageError(log, cause, "record the leader epoch of");
   }
 }
 

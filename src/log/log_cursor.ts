@@ -196,6 +196,8 @@ export function fillCursor(cursor: LogCursor): boolean {
     cursor.view = new DataView(cursor.buffer.buffer);
   }
   cursor.filled = readSegment(segment, cursor.buffer.subarray(0, size), position);
+  log.stats.reads++;
+  log.stats.readBytes += cursor.filled;
   if (cursor.filled < neededBytes) {
     passDamage(cursor, `${neededBytes} bytes are needed, its file has ${cursor.filled}`);
   }

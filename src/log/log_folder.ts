@@ -3,7 +3,7 @@
  * is opened.
  */
 
-import { joinPath } from "../platform/files.ts";
+import { joinPath, temporarySuffix } from "../platform/files.ts";
 import type { FileSystem } from "../platform/file_system.ts";
 import type { SegmentFileName } from "../segment/segment_file_name.ts";
 import { scanBatches } from "../segment/batch_scan.ts";
@@ -27,7 +27,7 @@ interface FoundFile extends SegmentFileName {
 /**
  * Finishes or undoes what was under way in a folder, and lists its segments.
  *
- * Files about to be removed are removed. A compaction that had not begun to swap its files in is
+ * Files about to be removed are removed, and those that were not written to their end. A compaction that had not begun to swap its files in is
  * dropped; one that had is completed. Indexes without a log are removed (src/FORMAT.md, section
  * 2.4).
  *
@@ -59,7 +59,10 @@ export function settleLogFolder(fs: FileSystem, folder: string): LogFiles {
 function foundFiles(fs: FileSystem, folder: string): FoundFile[] {
   const files: FoundFile[] = [];
   for (const { name, isFolder } of fs.list(folder)) {
-    const parsed = isFolder ? undefined : parseSegmentFileName(name);
+    if (isFolder) continue;
+    // Of a checkpoint that was being replaced; the old one is still in its place.
+    if (name.endsWith(temporarySuffix)) fs.remove(joinPath(folder, name));
+    const parsed = parseSegmentFileName(name);
     if (parsed !== undefined) files.push({ ...parsed, path: joinPath(folder, name) });
   }
   return files;

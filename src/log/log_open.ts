@@ -10,19 +10,22 @@
  * | bytes, and a good batch later    | the bytes stay and are a gap; the log goes on behind it            |
  * | bytes, and a segment later       | the bytes stay and are a gap; the log goes on with that segment    |
  * | bytes, and nothing later         | a torn tail: the bytes are put aside in a file `.torn` and cut off |
+ *
+ * After a power cut it is not damage that tears a log from the recovery point on, but that some of
+ * what was not synced is there and some is not. What lies behind the first hole was never
+ * acknowledged at "disk" and would be a log with records missing in the middle. So there the log
+ * ends at the first hole, and all behind it is put aside like a torn tail.
  */
 
 import { OttlaError } from "../errors.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { FilePool } from "../platform/file_pool.ts";
-import { closePooledFile, handleOf, pinFile, unpinFile } from "../platform/file_pool.ts";
-import type { FileHandle, FileSystem } from "../platform/file_system.ts";
-import { hasErrorCode } from "../platform/file_system.ts";
+import { closePooledFile, handleOf } from "../platform/file_pool.ts";
+import type { FileSystem } from "../platform/file_system.ts";
 import { folderOf, joinPath } from "../platform/files.ts";
 import type { BatchSource } from "../record/batch_view.ts";
 import type { Segment } from "../segment/segment.ts";
 import { removeSegmentFiles, truncateSegment } from "../segment/segment.ts";
-import { tornSuffix } from "../segment/segment_file_name.ts";
 import type { Gap, ScanResult } from "../segment/segment_load.ts";
 import {
   createSegment,
@@ -38,10 +41,13 @@ import { leaderEpochCache } from "./leader_epoch_cache.ts";
 import type { Log, LogConfig } from "./log.ts";
 import { advanceHighWatermark, poisonLog } from "./log.ts";
 import { settleLogFolder } from "./log_folder.ts";
+import type { LogStats } from "./log_stats.ts";
+import { countAcknowledged, logStats } from "./log_stats.ts";
 import { syncLog } from "./log_sync.ts";
 import { loadProducers } from "./producer_replay.ts";
 import { producerSnapshots } from "./producer_snapshots.ts";
 import { producerStates } from "./producer_state.ts";
+import { cutAtHole, cutTail, findHole, isFullDisk, writeAgain } from "./torn_tail.ts";
 import { restoreTransactionIndexes } from "./transaction_indexes.ts";
 
 /** What to open. */
@@ -62,6 +68,10 @@ export interface LogPlace {
    * that says so, so its recovered segments are read from their beginning, as Kafka does.
    */
   readonly wasBrokers?: boolean | undefined;
+  /** Whether the machine has stopped since it was last open, so that there may be holes. */
+  readonly lostPower?: boolean | undefined;
+  /** Counts what the log does; one of its own unless given. */
+  readonly stats?: LogStats | undefined;
 }
 
 /** A log and what its recovery had to do. */
@@ -72,8 +82,6 @@ export interface OpenedLog {
   /** How many bytes were cut from a torn end and put aside. */
   readonly tornBytes: number;
 }
-
-const copyBytes = 1024 * 1024;
 
 /**
  * Opens the log of a partition.
@@ -100,48 +108,95 @@ export function openLog(place: LogPlace): OpenedLog {
   }
 }
 
+/** What opening the segments of a log came by. */
+interface Walk {
+  readonly segments: Segment[];
+  readonly gaps: Gap[];
+  scannedSegments: number;
+  scannedBytes: number;
+  tornBytes: number;
+  /** Where recovery began. */
+  recoveredOffset: number;
+  hasProducers: boolean;
+}
+
 function openSegments(place: LogPlace): OpenedLog {
-  const files = settleLogFolder(place.pool.fs, place.folder);
-  const { bases, snapshotOffsets } = files;
-  const segments: Segment[] = [];
-  const gaps: Gap[] = [];
-  let scannedBytes = 0;
-  let tornBytes = 0;
-  let recoveredOffset = Infinity;
-  let hasProducers = false;
+  const { bases, snapshotOffsets, transactionIndexes } = settleLogFolder(
+    place.pool.fs,
+    place.folder,
+  );
+  const walk: Walk = {
+    segments: [],
+    gaps: [],
+    scannedSegments: 0,
+    scannedBytes: 0,
+    tornBytes: 0,
+    recoveredOffset: Infinity,
+    hasProducers: false,
+  };
+  const { segments, gaps } = walk;
   for (const [index, baseOffset] of bases.entries()) {
     const nextBase = bases[index + 1];
-    const now = place.clock.now();
     if (nextBase !== undefined && nextBase <= place.recoveryPoint) {
-      segments.push(openSealedSegment(place, baseOffset, nextBase, now));
-      continue;
-    }
-    const trustedOffset = place.wasBrokers
-      ? Math.min(place.recoveryPoint, baseOffset)
-      : place.recoveryPoint;
-    const { segment, result } = openLastSegment(
-      place,
-      baseOffset,
-      place.config,
-      now,
-      trustedOffset,
-    );
-    segments.push(segment);
-    gaps.push(...result.gaps);
-    if (nextBase !== undefined) closeRecovered(segment, result, nextBase, place.config, gaps);
-    else if (result.reason !== "end") tornBytes = cutTornTail(place, segment);
-    if (place.recoveryPoint !== Infinity) {
-      scannedBytes += result.scannedBytes;
-      recoveredOffset = Math.min(recoveredOffset, baseOffset);
-      hasProducers ||= result.hasProducers;
-      syncRecovered(place, segment);
+      segments.push(openSealedSegment(place, baseOffset, nextBase, place.clock.now()));
+    } else if (place.recoveryPoint === Infinity) {
+      openActive(place, baseOffset, walk);
+    } else if (recoverSegment(place, baseOffset, bases.slice(index + 1), walk)) {
+      break;
     }
   }
   const isReset = startAt(place, segments);
   const log = newLog(place, segments, gaps, snapshotOffsets);
+  const { recoveredOffset, hasProducers, scannedBytes, tornBytes } = walk;
+  log.stats.recoveredSegments += walk.scannedSegments;
+  log.stats.recoveredBytes += scannedBytes;
+  log.stats.tornBytes += tornBytes;
   const replayed = loadProducers(log, { recoveredOffset, hasProducers, isReset });
-  if (replayed !== undefined) restoreTransactionIndexes(log, replayed, files.transactionIndexes);
+  if (replayed !== undefined) restoreTransactionIndexes(log, replayed, transactionIndexes);
   return { log, scannedBytes, tornBytes };
+}
+
+/** Opens the last segment of a log that was cleanly closed. */
+function openActive(place: LogPlace, baseOffset: number, walk: Walk): void {
+  const opened = openLastSegment(place, baseOffset, place.config, place.clock.now(), Infinity);
+  const { segment, result } = opened;
+  walk.segments.push(segment);
+  walk.gaps.push(...result.gaps);
+  if (result.reason !== "end") walk.tornBytes += cutTornTail(place, segment);
+}
+
+/** Opens a segment that may not have been flushed. Returns whether the log has been cut in it. */
+function recoverSegment(
+  place: LogPlace,
+  baseOffset: number,
+  laterBases: readonly number[],
+  walk: Walk,
+): boolean {
+  const { recoveryPoint, config, clock } = place;
+  const trustedOffset = place.wasBrokers ? Math.min(recoveryPoint, baseOffset) : recoveryPoint;
+  const now = clock.now();
+  let { segment, result } = openLastSegment(place, baseOffset, config, now, trustedOffset);
+  let nextBase = laterBases[0];
+  const hole = place.lostPower ? findHole(segment, result, recoveryPoint, nextBase) : undefined;
+  if (hole !== undefined) {
+    walk.tornBytes += cutAtHole(place, segment, hole, laterBases);
+    walk.scannedBytes += result.scannedBytes;
+    closePooledFile(place.pool, segment.log);
+    ({ segment, result } = openLastSegment(place, baseOffset, config, now, trustedOffset));
+    nextBase = undefined;
+  }
+  walk.segments.push(segment);
+  walk.gaps.push(...result.gaps);
+  const scannedFrom = segment.sizeBytes - result.scannedBytes;
+  if (nextBase !== undefined) closeRecovered(segment, result, nextBase, config, walk.gaps);
+  else if (result.reason !== "end") walk.tornBytes += cutTornTail(place, segment);
+  walk.scannedSegments++;
+  walk.scannedBytes += result.scannedBytes;
+  walk.recoveredOffset = Math.min(walk.recoveredOffset, baseOffset);
+  walk.hasProducers ||= result.hasProducers;
+  if (place.lostPower !== true) writeAgain(segment, Math.max(0, scannedFrom));
+  syncRecovered(place, segment);
+  return hole !== undefined;
 }
 
 /**
@@ -178,12 +233,16 @@ function newLog(
     startOffset: Math.max(place.startOffset, segments[0]!.baseOffset),
     endOffset,
     highWatermark: endOffset,
+    openedOffset: endOffset,
     leaderEpoch: place.leaderEpoch,
     epochs: leaderEpochCache(epochs.filter((entry) => entry.startOffset < endOffset)),
     commit: groupCommit(
       endOffset,
       () => syncLog(log),
-      () => advanceHighWatermark(log),
+      () => {
+        countAcknowledged(log);
+        advanceHighWatermark(log);
+      },
       (cause) => poisonLog(log, cause),
     ),
     producers: producerStates(place.source),
@@ -194,9 +253,11 @@ function newLog(
     unsynced: [],
     watchers: new Set(),
     doomed: [],
+    copyCount: 0,
     gaps,
     isRollDue: false,
     lastSyncMs: place.clock.now(),
+    stats: place.stats ?? logStats(),
     isClosed: false,
   };
   return log;
@@ -245,56 +306,9 @@ function closeRecovered(
 
 /** Puts what follows the last good batch aside and cuts it off. */
 function cutTornTail(place: LogPlace, segment: Segment): number {
-  const { fs } = place.pool;
-  const position = segment.sizeBytes;
-  const source = pinFile(place.pool, segment.log);
-  try {
-    const count = fs.sizeOf(source) - position;
-    const name = `${String(segment.baseOffset).padStart(20, "0")}-${position}${tornSuffix}`;
-    keepTornTail(fs, source, position, count, joinPath(place.folder, name));
-    fs.syncFolder(place.folder);
-    truncateSegment(segment, segment.indexes!, position, segment.endOffset);
-    return count;
-  } catch (cause) {
-    throw new OttlaError(
-      "KAFKA_STORAGE_ERROR",
-      `Cannot put the torn end of ${segment.log.path} aside, which begins at position ${position}`,
-      { cause, details: { position } },
-    );
-  } finally {
-    unpinFile(segment.log);
-  }
-}
-
-function keepTornTail(
-  fs: FileSystem,
-  source: FileHandle,
-  position: number,
-  count: number,
-  path: string,
-): void {
-  const target = fs.open(path, "create");
-  try {
-    fs.truncate(target, 0);
-    const buffer = new Uint8Array(Math.min(copyBytes, count));
-    for (let done = 0; done < count;) {
-      const read = fs.read(source, buffer.subarray(0, count - done), position + done);
-      if (read === 0) break;
-      fs.write(target, buffer.subarray(0, read), done);
-      done += read;
-    }
-    fs.syncDataNow(target);
-  } catch (error) {
-    // A full disk is what tears logs: it must not keep this one from being opened.
-    if (!isFullDisk(error)) throw error;
-    fs.truncate(target, 0);
-  } finally {
-    fs.close(target);
-  }
-}
-
-function isFullDisk(error: unknown): boolean {
-  return hasErrorCode(error, "ENOSPC") || hasErrorCode(error, "EDQUOT");
+  const count = cutTail(place, segment, segment.sizeBytes);
+  truncateSegment(segment, segment.indexes!, segment.sizeBytes, segment.endOffset);
+  return count;
 }
 
 /** What readers will be shown must not be lost to a power cut that comes after the recovery. */

@@ -95,7 +95,9 @@ export function nextBatch(cursor: LogCursor, endOffset: number): BatchView | und
       if (!fillCursor(cursor)) return undefined;
       continue;
     }
-    if (batch.baseOffset !== cursor.minOffset && !fitsBetween(cursor, batch)) {
+    const isNext = batch.baseOffset === cursor.minOffset &&
+      batch.lastOffset < cursor.segment!.endOffset;
+    if (!isNext && !fitsBetween(cursor, batch)) {
       passDamage(cursor, `it claims to begin with offset ${batch.baseOffset}`);
       continue;
     }

@@ -1,11 +1,13 @@
 /** Brings the files of a log to disk: what its group commit does when someone waits. */
 
+import { preciseNow } from "../platform/clock.ts";
 import type { FilePool } from "../platform/file_pool.ts";
 import { handleOf, pinFile } from "../platform/file_pool.ts";
 import { syncIndexFiles } from "../segment/index_file.ts";
 import type { Segment } from "../segment/segment.ts";
 import type { Log } from "./log.ts";
 import { activeSegment } from "./log.ts";
+import { countFailedSync, countSync } from "./log_stats.ts";
 import { syncSnapshots } from "./producer_snapshots.ts";
 import { unpinSegment } from "./retired_segments.ts";
 import { closedError } from "./log_errors.ts";
@@ -35,8 +37,15 @@ export function syncLog(log: Log): { endOffset: number; done: Promise<void> | un
   const { endOffset } = active;
   const isOneFile = unsynced.length === 1 && unsynced[0] === active &&
     snapshots.unsynced.length === 0;
+  const startMs = preciseNow(log.clock);
   if (isOneFile && pool.fs.isSyncQuick()) {
-    pool.fs.syncDataNow(handleOf(pool, active.log));
+    try {
+      pool.fs.syncDataNow(handleOf(pool, active.log));
+    } catch (error) {
+      countFailedSync(log, startMs, endOffset, error);
+      throw error;
+    }
+    countSync(log, startMs, endOffset);
     log.lastSyncMs = log.clock.now();
     unsynced.length = 0;
     return { endOffset, done: undefined };
@@ -45,12 +54,16 @@ export function syncLog(log: Log): { endOffset: number; done: Promise<void> | un
   const syncs = segments.map((segment) => syncSegment(log, segment));
   if (snapshots.unsynced.length > 0) syncs.push(syncSnapshots(log));
   const done = Promise.all(syncs).then(() => {
+    countSync(log, startMs, endOffset);
     log.lastSyncMs = log.clock.now();
     const isSynced = (segment: Segment): boolean => segment.endOffset <= endOffset;
     const kept = log.unsynced.filter((segment) =>
       !segments.includes(segment) || !isSynced(segment)
     );
     log.unsynced.splice(0, log.unsynced.length, ...kept);
+  }, (error) => {
+    if (!log.isClosed) countFailedSync(log, startMs, endOffset, error);
+    throw error;
   });
   return { endOffset, done };
 }

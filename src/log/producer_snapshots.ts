@@ -123,6 +123,18 @@ export function takeSnapshot(log: Log): void {
 }
 
 /**
+ * What a snapshot at the end of the log would hold.
+ *
+ * @param log The log, nothing of it accepted and not written.
+ * @returns The whole file, or undefined if the log never had a producer.
+ */
+export function snapshotOf(log: Log): Uint8Array | undefined {
+  const { snapshots, producers } = log;
+  if (snapshots.offsets.length === 0 && producers.byId.size === 0) return undefined;
+  return printProducerSnapshot(entriesOf(producers));
+}
+
+/**
  * Takes a snapshot at the end of the log if it has producers, as far as the disk takes it. While
  * batches wait to be written, what is known is ahead of the files: then one becomes due.
  *

@@ -11,6 +11,7 @@ import { indexesOf } from "../segment/segment_load.ts";
 import type { Log } from "./log.ts";
 import { checkUsable, rollLog, tryWriteAccepted } from "./log.ts";
 import { nameOfLog } from "./log_errors.ts";
+import { countRetired } from "./log_stats.ts";
 import { isOttlaError, OttlaError } from "../errors.ts";
 
 /**
@@ -81,8 +82,12 @@ function retireByAge(log: Log, now: number): number {
 
 /**
  * The largest timestamp of a segment, or when its file was last written if its records have none.
+ *
+ * @param log The log.
+ * @param segment One of its segments.
+ * @returns In milliseconds since the epoch.
  */
-function largestTimestamp(log: Log, segment: Segment): number {
+export function largestTimestamp(log: Log, segment: Segment): number {
   indexesOf(segment, log.config);
   if (segment.maxTimestamp >= 0) return segment.maxTimestamp;
   return log.pool.fs.stat(segment.log.path)?.modifiedMs ?? segment.createdMs;
@@ -113,6 +118,7 @@ function retireWhile(
   const kept = log.unsynced.filter((segment) => !segment.isDoomed);
   log.unsynced.splice(0, log.unsynced.length, ...kept);
   log.startOffset = Math.max(log.startOffset, segments[0]!.baseOffset);
+  countRetired(log, retired);
   return count;
 }
 

@@ -18,7 +18,8 @@ import { sweepSnapshots, syncSnapshotsNow } from "./producer_snapshots.ts";
 export function sweepRetired(log: Log): void {
   const { doomed } = log;
   // After a failed sync nobody knows what is on disk: then what is in these files may be all of it.
-  if (doomed.length === 0 || log.commit.failure !== undefined) return;
+  const isKept = log.copyCount > 0 || log.commit.failure !== undefined;
+  if (doomed.length === 0 || isKept) return;
   // From here on only snapshots know of the producers that have no batch in what is left.
   syncSnapshotsNow(log);
   sweepSnapshots(log);
@@ -46,6 +47,26 @@ export function unpinSegment(log: Log, segment: Segment): void {
   if (segment.log.pins > 0) return;
   if (log.isClosed) closePooledFile(log.pool, segment.log);
   else if (segment.isDoomed) trySweep(log);
+}
+
+/**
+ * Keeps all files of a log that are in its folder now, whatever is taken out of the log, until
+ * `releaseFiles`. Unlike a pin it keeps none of them open.
+ *
+ * @param log The log.
+ */
+export function holdFiles(log: Log): void {
+  log.copyCount++;
+}
+
+/**
+ * Takes back one `holdFiles`. With the last one the files go of what was taken out of the log.
+ *
+ * @param log The log, open or closed.
+ */
+export function releaseFiles(log: Log): void {
+  log.copyCount--;
+  if (!log.isClosed) trySweep(log);
 }
 
 /**

@@ -1,5 +1,6 @@
 /** Time: injected everywhere, so that tests and simulations decide what time it is. */
 
+import { performance } from "node:perf_hooks";
 import { clearTimeout, setImmediate, setTimeout } from "node:timers";
 
 /** A running timer; only the clock that gave it knows what is in it. */
@@ -9,6 +10,8 @@ export type Timer = unknown;
 export interface Clock {
   /** Milliseconds since the Unix epoch, a whole number. */
   now(): number;
+  /** Milliseconds with fractions since some moment, to measure with; `now` unless given. */
+  preciseNow?(): number;
   /**
    * Calls back once after a delay.
    *
@@ -32,6 +35,7 @@ const delayMsMax = 2 ** 31 - 1;
 export function systemClock(): Clock {
   return {
     now: Date.now,
+    preciseNow: () => performance.now(),
     startTimer(callback, delayMs, keepsAlive = false) {
       const timer = setTimeout(callback, Math.min(delayMs, delayMsMax));
       if (!keepsAlive) timer.unref();
@@ -39,6 +43,16 @@ export function systemClock(): Clock {
     },
     stopTimer: (timer) => clearTimeout(timer as NodeJS.Timeout),
   };
+}
+
+/**
+ * What time it is, as exactly as the clock can tell: for differences, not for dates.
+ *
+ * @param clock The clock.
+ * @returns Milliseconds, with fractions where the clock has them.
+ */
+export function preciseNow(clock: Clock): number {
+  return clock.preciseNow === undefined ? clock.now() : clock.preciseNow();
 }
 
 /**

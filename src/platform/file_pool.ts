@@ -25,6 +25,8 @@ export interface FilePool {
   readonly openMax: number;
   /** The open ones, the oldest first. */
   readonly open: Set<PooledFile>;
+  /** How often a file was opened: again and again if `openMax` is small. */
+  openings: number;
 }
 
 /**
@@ -35,7 +37,7 @@ export interface FilePool {
  * @returns The pool.
  */
 export function filePool(fs: FileSystem, openMax: number): FilePool {
-  return { fs, openMax, open: new Set() };
+  return { fs, openMax, open: new Set(), openings: 0 };
 }
 
 /**
@@ -98,6 +100,7 @@ function handleOfClosed(pool: FilePool, file: PooledFile): void {
   while (pool.open.size >= pool.openMax && closeOldest(pool));
   file.handle = pool.fs.open(file.path, "write");
   pool.open.add(file);
+  pool.openings++;
 }
 
 /** Closes the file that was not used for longest; returns false if all are pinned. */

@@ -37,6 +37,9 @@ export function readFile(
   }
 }
 
+/** What a file is called as long as it is not whole. */
+export const temporarySuffix = ".tmp";
+
 /**
  * Replaces a file: written under the name with `.tmp` behind it, synced, renamed, and the folder
  * synced.
@@ -46,7 +49,7 @@ export function readFile(
  * @param bytes All of its new content.
  */
 export function replaceFile(fs: FileSystem, path: string, bytes: Uint8Array): void {
-  const temporary = `${path}.tmp`;
+  const temporary = path + temporarySuffix;
   const file = fs.open(temporary, "create");
   try {
     fs.truncate(file, 0);
@@ -57,6 +60,24 @@ export function replaceFile(fs: FileSystem, path: string, bytes: Uint8Array): vo
   }
   fs.rename(temporary, path);
   fs.syncFolder(folderOf(path));
+}
+
+/**
+ * Makes a folder and those above it, so that they survive a power cut.
+ *
+ * @param fs Where to make it.
+ * @param folder The folder; one that is there already is fine.
+ * @returns The folders that were made, the deepest first.
+ */
+export function makeFolderSynced(fs: FileSystem, folder: string): string[] {
+  const made: string[] = [];
+  for (let path = folder; fs.stat(path) === undefined && folderOf(path) !== path;) {
+    made.push(path);
+    path = folderOf(path);
+  }
+  fs.makeFolder(folder);
+  for (const path of made) fs.syncFolder(folderOf(path));
+  return made;
 }
 
 /**

@@ -106,8 +106,14 @@ export function parsePsLine(text: string): ProcessStatus | undefined {
   return { startTime: time.length === 0 ? undefined : time.join(" ") };
 }
 
-/** A boot id of our own machine that is not the present one. */
-function wasRebooted(holder: ProcessIdentity, own: ProcessIdentity): boolean {
+/**
+ * Whether the machine has been started anew since the process of an identity ran on it.
+ *
+ * @param holder The identity that the process left behind.
+ * @param own This process.
+ * @returns True if the boot ids are of the same machine and differ; false also where nobody knows.
+ */
+export function wasRebooted(holder: ProcessIdentity, own: ProcessIdentity): boolean {
   return holder.bootId !== undefined && own.bootId !== undefined &&
     holder.bootId !== own.bootId && isSameMachine(holder, own);
 }

@@ -44,7 +44,7 @@ import type { FileHandle, FileSystem } from "./file_system.ts";
 import { hasErrorCode } from "./file_system.ts";
 import { joinPath, readFile } from "./files.ts";
 import type { ProcessIdentity, ProcessTable } from "./process_identity.ts";
-import { judgeProcess, systemProcesses } from "./process_identity.ts";
+import { judgeProcess, systemProcesses, wasRebooted } from "./process_identity.ts";
 import type { RandomBytes } from "./random.ts";
 import { systemRandomBytes } from "./random.ts";
 import type { LockContent } from "./store_lock_file.ts";
@@ -82,6 +82,11 @@ export interface StoreLockOptions {
   /** For the heartbeat. */
   readonly clock?: Clock;
   readonly randomBytes?: RandomBytes;
+  /**
+   * Called if the machine has been started anew since somebody had the folder, before the lock that
+   * tells is replaced by ours.
+   */
+  readonly onRebooted?: () => void;
 }
 
 interface OwnLock extends StoreLock {
@@ -114,8 +119,10 @@ export function acquireStoreLock(
     // A new token each time: what an earlier attempt left behind must not look like ours.
     const token = tokenOf(randomBytes(8));
     const content: LockContent = { state: "held", token, holder: processes.own };
-    const generation = findFreeGeneration(fs, folder, token, processes);
-    if (generation === undefined) continue;
+    const free = findFreeGeneration(fs, folder, token, processes);
+    if (free === undefined) continue;
+    const { generation, lastHolder } = free;
+    if (lastHolder !== undefined && wasRebooted(lastHolder, processes.own)) options.onRebooted?.();
     const path = joinPath(folder, lockName(generation));
     const lock: OwnLock = { path, isHeld: true, fs, clock, content, timer: undefined };
     if (!takeGeneration(lock, folder, generation)) continue;
@@ -143,31 +150,36 @@ export function releaseStoreLock(lock: StoreLock): void {
   rewriteLock(own, "free");
 }
 
+/** A generation that can be taken, and who had the one before. */
+interface FreeGeneration {
+  readonly generation: number;
+  readonly lastHolder: ProcessIdentity | undefined;
+}
+
 /** The generation to take; undefined if the present one vanished while it was looked at. */
 function findFreeGeneration(
   fs: FileSystem,
   folder: string,
   token: string,
   processes: ProcessTable,
-): number | undefined {
+): FreeGeneration | undefined {
   const generation = Math.max(0, ...listGenerations(fs, folder));
-  if (generation === 0) return 1;
+  if (generation === 0) return { generation: 1, lastHolder: undefined };
   const path = joinPath(folder, lockName(generation));
   const bytes = readLockFile(fs, path);
   if (bytes === undefined) return undefined;
   const content = parseLock(path, bytes);
-  if (content?.state === "free") return generation + 1;
+  const free: FreeGeneration = { generation: generation + 1, lastHolder: content?.holder };
+  if (content?.state === "free") return free;
 
   const liveness = content === undefined ? "unknown" : judgeProcess(content.holder, processes);
-  if (liveness === "dead") return generation + 1;
+  if (liveness === "dead") return free;
   if (content !== undefined && liveness === "alive") throw heldBy(folder, content.holder, "");
   const ageMs = findAge(fs, path, joinPath(folder, temporaryLockName(token)));
   if (ageMs === undefined) return undefined;
   // A time that lies ahead is from before the clock was set back: who lives has written since.
-  if (Math.abs(ageMs) > (content === undefined ? unfinishedMsMax : silenceMsMax)) {
-    return generation + 1;
-  }
-  if (content === undefined) throw beingTaken(folder);
+  if (Math.abs(ageMs) > (content === undefined ? unfinishedMsMax : silenceMsMax)) return free;
+  if (content === undefined) throw beingTaken(folder, path);
   const reason =
     `; it cannot be asked from here, was heard ${Math.abs(Math.round(ageMs / 1000))} s ago ` +
     `and counts as gone after ${silenceMsMax / 1000} s`;
@@ -330,10 +342,10 @@ function heldBy(folder: string, holder: ProcessIdentity, reason: string): OttlaE
   );
 }
 
-function beingTaken(folder: string): OttlaError {
+function beingTaken(folder: string, path: string): OttlaError {
   return new OttlaError(
     "STORE_LOCKED",
-    `Cannot open ${folder}: somebody is about to take its lock`,
-    { details: { folder } },
+    `Cannot open ${folder}: somebody is about to take its lock, ${path} is not written to its end`,
+    { details: { folder, path } },
   );
 }

@@ -26,6 +26,9 @@ export interface SegmentConfig {
   readonly segmentMs: number;
   readonly segmentIndexBytes: number;
   readonly indexIntervalBytes: number;
+  /** Where it contains "compact", a segment must not grow older than `maxCompactionLagMs`. */
+  readonly cleanupPolicy?: string;
+  readonly maxCompactionLagMs?: number;
 }
 
 /** A segment of a partition's log. */
@@ -52,7 +55,12 @@ export interface Segment {
   indexes: SegmentIndexes | undefined;
   /** Set when it is to be removed, as soon as nobody has pinned its log file. */
   isDoomed: boolean;
+  /** Set when its files end with `.deleted`, since a compacted segment has taken their names. */
+  isSetAside: boolean;
 }
+
+/** The files that a segment may have, in the order in which they are renamed. */
+export const segmentKinds = ["log", "index", "timeindex", "txnindex"] as const;
 
 /** Both indexes of a segment, and how much of them is in their files. */
 export interface SegmentIndexes {
@@ -93,6 +101,7 @@ export function segmentAt(place: SegmentPlace, baseOffset: number, createdMs: nu
     bytesSinceIndexEntry: 0,
     indexes: undefined,
     isDoomed: false,
+    isSetAside: false,
   };
 }
 
@@ -116,11 +125,12 @@ export function appendToSegment(
   for (let at = 0; at < bytes.length;) {
     const sizeBytes = view.getInt32(at + field.batchLength) + logOverheadBytes;
     const lastOffset = getInt64(view, at) + view.getInt32(at + field.lastOffsetDelta);
+    const isEmpty = view.getInt32(at + field.recordCount) === 0;
     noteBatch(
       segment,
       indexes,
       lastOffset,
-      getInt64(view, at + field.maxTimestamp),
+      isEmpty ? -1 : getInt64(view, at + field.maxTimestamp),
       sizeBytes,
       config.indexIntervalBytes,
     );
@@ -134,7 +144,8 @@ export function appendToSegment(
  * @param segment The segment, which ends where the batch begins.
  * @param indexes Its indexes.
  * @param lastOffset Of the batch.
- * @param maxTimestamp Of the batch.
+ * @param maxTimestamp Of the batch, or -1 if a compaction has left no records in it: then no record
+ * has the timestamp that its header keeps.
  * @param sizeBytes Of the batch.
  * @param indexIntervalBytes How far apart entries are, at least.
  */
@@ -188,10 +199,17 @@ export function mustRoll(
   const waitedMs = segment.firstTimestamp !== undefined && segment.firstTimestamp >= 0
     ? maxTimestamp - segment.firstTimestamp
     : now - segment.createdMs;
-  return waitedMs > config.segmentMs ||
+  return waitedMs > segmentMsOf(config) ||
     isOffsetIndexFull(indexes.offset) ||
     isTimeIndexFull(indexes.time) ||
     lastOffset - segment.baseOffset > segmentBytesMax;
+}
+
+/** A record that waits in the active segment cannot be compacted. */
+function segmentMsOf(config: SegmentConfig): number {
+  const { segmentMs, cleanupPolicy, maxCompactionLagMs } = config;
+  if (maxCompactionLagMs === undefined || maxCompactionLagMs >= segmentMs) return segmentMs;
+  return cleanupPolicy?.includes("compact") === true ? maxCompactionLagMs : segmentMs;
 }
 
 /**
@@ -230,6 +248,22 @@ export function truncateSegment(
 }
 
 /**
+ * Gives the files of a segment names that say that they are about to be removed. Whoever has them
+ * open goes on reading them.
+ *
+ * @param segment A segment that is being replaced.
+ */
+export function setSegmentFilesAside(segment: Segment): void {
+  const { fs } = segment.pool;
+  if (segment.log.pins === 0) closePooledFile(segment.pool, segment.log);
+  for (const kind of segmentKinds) {
+    const path = joinPath(segment.folder, segmentFileName(segment.baseOffset, kind));
+    ignoringMissing(() => fs.rename(path, `${path}.deleted`));
+  }
+  segment.isSetAside = true;
+}
+
+/**
  * Removes the files of a segment, under a name that says so first. The producer snapshot where it
  * begins is the log's: it may be all that tells of producers.
  *
@@ -238,13 +272,19 @@ export function truncateSegment(
 export function removeSegmentFiles(segment: Segment): void {
   const { fs } = segment.pool;
   closePooledFile(segment.pool, segment.log);
-  for (const kind of ["log", "index", "timeindex", "txnindex"] as const) {
+  for (const kind of segmentKinds) {
     const path = joinPath(segment.folder, segmentFileName(segment.baseOffset, kind));
-    try {
-      fs.rename(path, `${path}.deleted`);
+    ignoringMissing(() => {
+      if (!segment.isSetAside) fs.rename(path, `${path}.deleted`);
       fs.remove(`${path}.deleted`);
-    } catch (error) {
-      if (!hasErrorCode(error, "ENOENT")) throw error;
-    }
+    });
+  }
+}
+
+function ignoringMissing(change: () => void): void {
+  try {
+    change();
+  } catch (error) {
+    if (!hasErrorCode(error, "ENOENT")) throw error;
   }
 }

@@ -61,7 +61,7 @@ export function findGoodBatch(
   minOffset: number,
   maxOffset: number,
 ): GoodBatch | undefined {
-  const neighbour = findNeighbour(segment, file, position, end, minOffset);
+  const neighbour = findNeighbour(segment, file, position, end, minOffset, maxOffset);
   if (neighbour !== undefined) return neighbour;
   const { fs } = segment.pool;
   let first: GoodBatch | undefined;
@@ -82,6 +82,7 @@ function findNeighbour(
   position: number,
   end: number,
   minOffset: number,
+  maxOffset: number,
 ): GoodBatch | undefined {
   const { fs } = segment.pool;
   const header = new Uint8Array(batchHeaderBytes);
@@ -91,9 +92,10 @@ function findNeighbour(
   if (start === position || start >= end) return undefined;
   const count = view.getInt32(field.lastOffsetDelta) + 1;
   let neighbour: GoodBatch | undefined;
-  scanBatches(fs, file, { start, end, verify: true }, ({ baseOffset }) => {
+  scanBatches(fs, file, { start, end, verify: true }, ({ baseOffset, lastOffset }) => {
     const isNext = baseOffset === minOffset + count || baseOffset === getInt64(view, 0) + count;
-    if (isNext && baseOffset > minOffset) neighbour = { position: start, baseOffset };
+    const isInRange = baseOffset > minOffset && lastOffset <= maxOffset;
+    if (isNext && isInRange) neighbour = { position: start, baseOffset };
     return false;
   });
   return neighbour;

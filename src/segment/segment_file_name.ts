@@ -3,12 +3,17 @@
 /** What a file of a segment holds. */
 export type SegmentFileKind = "log" | "index" | "timeindex" | "txnindex" | "snapshot";
 
+/**
+ * What is to become of a file: nothing, or it is about to be removed, half written, or about to take
+ * the place of others.
+ */
+export type SegmentFileSuffix = "" | "deleted" | "cleaned" | "swap";
+
 /** A parsed name. */
 export interface SegmentFileName {
   readonly baseOffset: number;
   readonly kind: SegmentFileKind;
-  /** What is to become of the file: nothing, or it is about to be removed or half written. */
-  readonly suffix: "" | "deleted" | "cleaned" | "swap";
+  readonly suffix: SegmentFileSuffix;
 }
 
 /** The end of the name of a file that keeps bytes cut from a torn log. */
@@ -21,10 +26,16 @@ const pattern = /^(\d{20})\.(log|index|timeindex|txnindex|snapshot)(?:\.(deleted
  *
  * @param baseOffset The first offset of the segment.
  * @param kind What the file holds.
+ * @param suffix What is to become of it; nothing unless given.
  * @returns For example `00000000000000000042.log`.
  */
-export function segmentFileName(baseOffset: number, kind: SegmentFileKind): string {
-  return `${String(baseOffset).padStart(20, "0")}.${kind}`;
+export function segmentFileName(
+  baseOffset: number,
+  kind: SegmentFileKind,
+  suffix: SegmentFileSuffix = "",
+): string {
+  const name = `${String(baseOffset).padStart(20, "0")}.${kind}`;
+  return suffix === "" ? name : `${name}.${suffix}`;
 }
 
 /**
@@ -41,6 +52,6 @@ export function parseSegmentFileName(name: string): SegmentFileName | undefined 
   return {
     baseOffset,
     kind: match[2] as SegmentFileKind,
-    suffix: (match[3] ?? "") as SegmentFileName["suffix"],
+    suffix: (match[3] ?? "") as SegmentFileSuffix,
   };
 }

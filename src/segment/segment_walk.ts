@@ -77,17 +77,19 @@ export function walkFromIndex(
     logBytes,
     limit,
   );
-  const isBelieved = (isTimeIndexWhole || !isClean) && areIndexesTrue(segment, indexes, file);
-  if (!isBelieved) return walkFromStart(segment, file, config, logBytes, !isClean);
+  const isBelieved = isTimeIndexWhole || !isClean;
+  const indexed = isBelieved ? findIndexedBatch(segment, indexes, file) : undefined;
+  if (indexed === undefined) return walkFromStart(segment, file, config, logBytes, !isClean);
   const last = lastTimeEntry(indexes.time);
   segment.indexes = indexes;
   segment.maxTimestamp = last.timestamp;
   segment.offsetOfMaxTimestamp = last.offset;
   segment.firstTimestamp = readHeader(segment, file, 0)?.maxTimestamp;
   segment.sizeBytes = lastIndexedPosition(indexes.offset);
-  segment.endOffset = segment.baseOffset;
+  segment.endOffset = indexed.baseOffset;
   const result = scanInto(segment, indexes, file, config, logBytes, !isClean);
-  if (!isClean || segment.maxTimestamp === last.timestamp) return result;
+  if (!isClean) return result;
+  if (isWhole(result) && segment.maxTimestamp === last.timestamp) return result;
   return walkFromStart(segment, file, config, logBytes, false);
 }
 
@@ -98,7 +100,8 @@ export function walkFromIndex(
  * @param file The handle of its log.
  * @param config The topic's configuration.
  * @param logBytes Where the log ends.
- * @param verify Whether the checksums are verified.
+ * @param verify Whether the checksums are verified. Where anything is wrong they are all the same:
+ * else a damaged header, not the batches behind it, would be believed.
  * @returns What the walk found.
  */
 export function walkFromStart(
@@ -114,18 +117,30 @@ export function walkFromStart(
   segment.firstTimestamp = undefined;
   segment.maxTimestamp = -1;
   segment.offsetOfMaxTimestamp = segment.baseOffset;
-  return scanInto(segment, segment.indexes, file, config, logBytes, verify);
+  const result = scanInto(segment, segment.indexes, file, config, logBytes, verify);
+  if (verify || isWhole(result)) return result;
+  return walkFromStart(segment, file, config, logBytes, true);
 }
 
-/** Whether the batches that the last entries of both indexes speak of are what these say. */
-function areIndexesTrue(segment: Segment, indexes: SegmentIndexes, file: FileHandle): boolean {
+function isWhole({ reason, gaps }: ScanResult): boolean {
+  return reason === "end" && gaps.length === 0;
+}
+
+/**
+ * The batch of the last offset entry, if it and the one of the last time entry are what these say.
+ */
+function findIndexedBatch(
+  segment: Segment,
+  indexes: SegmentIndexes,
+  file: FileHandle,
+): BatchHeader | undefined {
   const { offset, time } = indexes;
-  if (offset.count === 0 || time.count === 0) return false;
-  const lastOffset = lastIndexedOffset(offset);
+  if (offset.count === 0 || time.count === 0) return undefined;
   const batch = readHeader(segment, file, lastIndexedPosition(offset));
-  const isOffsetEntryTrue = batch !== undefined && batch.baseOffset <= lastOffset &&
-    lastOffset <= batch.lastOffset;
-  return isOffsetEntryTrue && isTimeEntryTrue(segment, indexes, file, lastTimeEntry(time));
+  const isTrue = batch !== undefined && batch.lastOffset === lastIndexedOffset(offset) &&
+    batch.baseOffset >= segment.baseOffset &&
+    isTimeEntryTrue(segment, indexes, file, lastTimeEntry(time));
+  return isTrue ? batch : undefined;
 }
 
 /**
@@ -208,6 +223,11 @@ function scanInto(
   const gaps: Gap[] = [];
   const scannedBytes = logBytes - segment.sizeBytes;
   let hasProducers = false;
+  // The last batch has none behind it to tell a wrong first offset by. Where nothing is compacted it
+  // begins where the one before it ends.
+  const isCompacted = config.cleanupPolicy?.includes("compact") !== false;
+  const fits = (lastOffset: number, behind: number): boolean =>
+    (isCompacted || behind < logBytes) && endsBeforeNext(segment, file, behind, lastOffset);
   // The first batch may be the one of the last index entry, which is not indexed again.
   segment.bytesSinceIndexEntry = 0;
   for (;;) {
@@ -219,18 +239,14 @@ function scanInto(
       (batch, position) => {
         const { baseOffset, lastOffset } = batch;
         if (baseOffset < segment.endOffset || lastOffset > offsetMax) return false;
-        const hasNeighbour = baseOffset === segment.endOffset;
-        if (
-          !hasNeighbour && !endsBeforeNext(segment, file, position + batch.sizeBytes, lastOffset)
-        ) {
-          return false;
-        }
+        const behind = position + batch.sizeBytes;
+        if (baseOffset !== segment.endOffset && !fits(lastOffset, behind)) return false;
         hasProducers ||= producerIdOf(batch) >= 0;
         noteBatch(
           segment,
           indexes,
           batch.lastOffset,
-          batch.maxTimestamp,
+          batch.recordCount === 0 ? -1 : batch.maxTimestamp,
           batch.sizeBytes,
           config.indexIntervalBytes,
         );
@@ -255,5 +271,6 @@ function scanInto(
       segmentBaseOffset: segment.baseOffset,
     });
     segment.sizeBytes = next.position;
+    segment.endOffset = next.baseOffset;
   }
 }

@@ -43,6 +43,8 @@ export interface IndexCheck {
   /** The batch that has it begins and ends with these offsets. */
   maxTimestampFrom: number;
   maxTimestampTo: number;
+  /** The largest of batches without records, which Kafka indexes and ottla does not. */
+  emptyTimestamp: number;
   /** Where the last indexed batch begins, and the longest way that is not indexed. */
   indexedPosition: number;
   unindexedBytesMax: number;
@@ -86,6 +88,7 @@ export function indexCheck(
     maxTimestamp: -1,
     maxTimestampFrom: baseOffset,
     maxTimestampTo: baseOffset,
+    emptyTimestamp: -1,
     indexedPosition: 0,
     unindexedBytesMax: 0,
     batchBytesMax: 0,
@@ -100,7 +103,9 @@ export function indexCheck(
  * @param position Of the batch in the file.
  */
 export function checkIndexesAt(check: IndexCheck, batch: BatchView, position: number): void {
-  if (batch.maxTimestamp > check.maxTimestamp) {
+  if (batch.recordCount === 0) {
+    if (batch.maxTimestamp > check.emptyTimestamp) check.emptyTimestamp = batch.maxTimestamp;
+  } else if (batch.maxTimestamp > check.maxTimestamp) {
     check.maxTimestamp = batch.maxTimestamp;
     check.maxTimestampFrom = batch.baseOffset;
     check.maxTimestampTo = batch.lastOffset;
@@ -155,13 +160,14 @@ export function finishIndexes(
 }
 
 /** The last entry of a complete time index is the largest timestamp: retention relies on it. */
-function finishTimeIndex({ times, list, maxTimestamp, baseOffset }: IndexCheck): void {
+function finishTimeIndex(check: IndexCheck): void {
+  const { times, list, maxTimestamp, emptyTimestamp, baseOffset } = check;
   // An entry of the first millisecond of 1970 looks like the zeros of a preallocated file.
   if (times.view === undefined || maxTimestamp <= 0) return;
   const last = times.count === 0
     ? undefined
     : getInt64(times.view, (times.count - 1) * timeEntryBytes);
-  if (last === maxTimestamp) return;
+  if (last === maxTimestamp || last === emptyTimestamp) return;
   const found = last === undefined ? "It is empty" : `It ends with timestamp ${last}`;
   const message = `${found}, the largest of segment ${baseOffset} is ${maxTimestamp}`;
   addProblem(list, { severity: "warning", path: times.path, message });
@@ -199,6 +205,7 @@ function checkTimeEntries(check: IndexCheck, batch: BatchView): void {
     if (offset > batch.lastOffset) return;
     const isThere = offset >= check.maxTimestampFrom && offset <= check.maxTimestampTo;
     if (timestamp === check.maxTimestamp && isThere) continue;
+    if (timestamp === check.emptyTimestamp) continue;
     const found = `timestamp ${timestamp} at offset ${offset} is not the largest so far, ` +
       `${check.maxTimestamp} at offset ${check.maxTimestampTo}`;
     addProblem(list, wrongEntry(times, times.next, found));

@@ -16,22 +16,22 @@ import { joinPath } from "../platform/files.ts";
 import { pathOf } from "../platform/path.ts";
 import { findStoreHolder } from "../platform/store_holder.ts";
 import { loadCodec } from "../record/compression.ts";
+import { checkIdentity, checkRecordedIdentity } from "./check_identity.ts";
 import { checkMetadataSnapshot, checkPartition } from "./check_partition.ts";
 import type { PartitionPlace } from "./check_partition.ts";
 import { addProblem, attempt, problemList, problemsOf } from "./check_report.ts";
 import type { CheckReport, PartitionCheck, ProblemList } from "./check_report.ts";
-import { metaPropertiesName, parseMetaProperties } from "./meta_properties.ts";
 import { findTopic } from "./metadata_image.ts";
 import type { MetadataImage } from "./metadata_image.ts";
 import { readMetadata } from "./metadata_reader.ts";
 import { configOf } from "./partitions.ts";
 import {
   bootstrapName,
+  cleanerOffsetName,
   kindOfFolder,
   logStartName,
   notAStore,
   readCleanShutdown,
-  readMetaFile,
   readPartitioners,
   recoveryPointName,
 } from "./store_files.ts";
@@ -46,8 +46,7 @@ export interface CheckOptions {
 }
 
 const highWatermarkName = "replication-offset-checkpoint";
-const cleanerName = "cleaner-offset-checkpoint";
-const checkpointNames = [recoveryPointName, logStartName, highWatermarkName, cleanerName];
+const checkpointNames = [recoveryPointName, logStartName, highWatermarkName, cleanerOffsetName];
 /** Folders that are passed over, as a broker does. */
 const otherFolders = ["remote-log-index-cache", "lost+found"];
 const rootFiles =
@@ -123,10 +122,7 @@ function beginCheck(fs: FileSystem, folder: string): StoreCheck {
   if (holder !== undefined) {
     addProblem(list, { severity: "note", path: "", message: `The store is open: ${holder}` });
   }
-  const meta = attempt(list, "error", metaPropertiesName, () => {
-    const bytes = readMetaFile(fs, folder);
-    return bytes === undefined ? undefined : parseMetaProperties(bytes, metaPropertiesName);
-  });
+  const meta = checkIdentity(fs, folder, list);
   const marks = readCleanShutdown(fs, folder);
   const metadataName = partitionFolderName(metadataTopic, 0);
   const syncedOffset = marks.ours?.metadataEndOffset ?? 0;
@@ -136,6 +132,9 @@ function beginCheck(fs: FileSystem, folder: string): StoreCheck {
     metadataName,
     () => readMetadata(fs, joinPath(folder, metadataName), syncedOffset),
   );
+  if (meta !== undefined && metadata !== undefined) {
+    checkRecordedIdentity(fs, folder, meta, metadata.image, list);
+  }
   attempt(list, "error", "ottla.partitioners", () => readPartitioners(fs, folder));
   const { ours, isKafkaClean } = marks;
   // A mark of ours counts only if no broker has been there since.
@@ -225,7 +224,7 @@ function partitionPlace(
   const config = image === undefined || topic === undefined
     ? undefined
     : attempt(list, "error", name, () => configOf(image, topicName, nodeId, {}));
-  const wasCompacted = checkpoints.get(cleanerName)?.has(name) === true;
+  const wasCompacted = checkpoints.get(cleanerOffsetName)?.has(name) === true;
   return {
     topic: topicName,
     partition,

@@ -20,7 +20,9 @@ import { readCheckpoints } from "./partitions.ts";
 import {
   bootstrapName,
   checkSubFolders,
+  hasPowerLoss,
   isMetaFileShown,
+  metaFileName,
   readCleanShutdown,
   readMetaFile,
   readPartitioners,
@@ -61,7 +63,7 @@ export function readFolderState(fs: FileSystem, folder: string): FolderState {
   if (metaFile !== undefined) checkSubFolders(fs, folder);
   const identity = metaFile === undefined
     ? undefined
-    : identityOf(parseMetaProperties(metaFile, joinPath(folder, "meta.properties")));
+    : identityOf(parseMetaProperties(metaFile, joinPath(folder, metaFileName(fs, folder))));
   const partitioners = readPartitioners(fs, folder);
   const checkpoints = readCheckpoints(fs, folder);
   const { ours, isKafkaClean } = readCleanShutdown(fs, folder);
@@ -83,6 +85,7 @@ export function readFolderState(fs: FileSystem, folder: string): FolderState {
     firstRecords: firstRecordsOf(fs, folder, metadata),
     isClean,
     wasBrokers: !isClean && isMetaFileShown(fs, folder),
+    lostPower: !isClean && hasPowerLoss(fs, folder),
   };
 }
 

@@ -1,6 +1,7 @@
 /**
- * What a store does by itself: retention every `retentionCheckMs`, recovery points every
- * `checkpointMs`, forgetting idle producers every ten minutes. None of it keeps the process alive.
+ * What a store does by itself: retention every `retentionCheckMs`, compaction every
+ * `compactionCheckMs`, recovery points every `checkpointMs`, forgetting idle producers every ten
+ * minutes. None of it keeps the process alive.
  */
 
 import { OttlaError } from "../errors.ts";
@@ -9,6 +10,8 @@ import { takeSnapshotIfUsed } from "../log/producer_snapshots.ts";
 import { expireProducers } from "../log/producer_state.ts";
 import { retireSegments } from "../log/retention.ts";
 import { sweepRetired } from "../log/retired_segments.ts";
+import { cleanInBackground } from "./cleaner.ts";
+import { lendingReserve, takeReserve } from "./disk_reserve.ts";
 import type { Segment } from "../segment/segment.ts";
 import {
   allPartitions,
@@ -72,6 +75,7 @@ export function startMaintenance(internals: StoreInternals): void {
   every(0, options.retentionCheckMs, enforceRetentionOf);
   every(1, options.checkpointMs, writeCheckpoints);
   every(2, producerIdExpirationCheckMs, expireProducersOf);
+  every(3, options.compactionCheckMs, cleanInBackground);
 }
 
 /**
@@ -103,6 +107,7 @@ export function writeCheckpoints(internals: StoreInternals): void {
     takeSnapshotIfUsed(log);
   }
   writeRecoveryPoints(internals);
+  takeReserve(internals.diskSpace);
   if (errors.length > 0) throw errors[0];
 }
 
@@ -114,6 +119,10 @@ function expireProducersOf({ clock, topics }: StoreInternals): void {
 }
 
 function enforceRetentionOf(internals: StoreInternals): RetentionReport {
+  return lendingReserve(internals.diskSpace, () => enforceRetentionNow(internals));
+}
+
+function enforceRetentionNow(internals: StoreInternals): RetentionReport {
   const now = internals.clock.now();
   const errors: unknown[] = [];
   let removedSegments = 0;
@@ -133,7 +142,13 @@ function enforceRetentionOf(internals: StoreInternals): RetentionReport {
   const logs = [...allPartitions(internals)].flatMap(({ log }) => log ?? []);
   // Also where an earlier round could not record the start of what it took out.
   if (logs.some(({ doomed }) => doomed.length > 0)) writeStartOffsets(internals);
-  for (const log of logs) sweepRetired(log);
+  for (const log of logs) {
+    try {
+      sweepRetired(log);
+    } catch (error) {
+      errors.push(error);
+    }
+  }
   if (errors.length > 0) throw errors[0];
   return { removedSegments, removedBytes };
 }

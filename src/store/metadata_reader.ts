@@ -175,11 +175,23 @@ function readLogFile(
       `there is no good batch at position ${scanned.position} of ${path}`,
     );
   } catch (cause) {
-    if (!isCorrupt(cause)) throw cause;
-    throw damagedMetadata(folder, cause.message, cause);
+    if (isCorrupt(cause)) throw damagedMetadata(folder, cause.message, cause);
+    throw readLogFileFault(path, cause);
   } finally {
     fs.close(file);
   }
+}
+
+/** A rule that a record breaks is told with the file that it stands in. */
+function readLogFileFault(path: string, cause: unknown): unknown {
+  const isOfRecord = cause instanceof OttlaError && !cause.message.includes(path) &&
+    (cause.code === "UNSUPPORTED_VERSION" || cause.code === "STORE_INVALID") &&
+    cause.details["folder"] === undefined;
+  if (!isOfRecord) return cause;
+  return new OttlaError(cause.code, `${cause.message}, found in ${path}`, {
+    cause,
+    details: { ...cause.details, path },
+  });
 }
 
 function isCorrupt(error: unknown): error is OttlaError {

@@ -17,16 +17,17 @@ import type { OttlaError } from "../errors.ts";
 import { isOttlaError } from "../errors.ts";
 import { openFilesMax } from "../limits.ts";
 import type { Log } from "../log/log.ts";
-import { abandonLog, closeLog, flushLog } from "../log/log.ts";
+import { abandonLog, flushLog } from "../log/log.ts";
+import { closeLog } from "../log/log_close.ts";
 import { openLog } from "../log/log_open.ts";
 import { recordTopicIdOfFolder } from "../log/partition_metadata.ts";
-import { nextTurn, systemClock } from "../platform/clock.ts";
+import { systemClock } from "../platform/clock.ts";
 import { diskFileSystem } from "../platform/disk_file_system.ts";
 import type { FilePool } from "../platform/file_pool.ts";
 import { closePooledFile, filePool } from "../platform/file_pool.ts";
 import type { FileSystem } from "../platform/file_system.ts";
 import { hasErrorCode } from "../platform/file_system.ts";
-import { folderOf, joinPath } from "../platform/files.ts";
+import { joinPath, makeFolderSynced } from "../platform/files.ts";
 import { memoryFileSystem } from "../platform/memory_file_system.ts";
 import { pathOf } from "../platform/path.ts";
 import { systemRandomBytes } from "../platform/random.ts";
@@ -34,6 +35,8 @@ import { checkNoBroker } from "../platform/broker_lock.ts";
 import type { StoreLock } from "../platform/store_lock.ts";
 import { acquireStoreLock, releaseStoreLock } from "../platform/store_lock.ts";
 import { loadCodec } from "../record/compression.ts";
+import { giveReserveIfFull, takeReserve, withReserve } from "./disk_reserve.ts";
+import { diskFreeBytesMinDefault, diskSpace } from "./disk_space.ts";
 import { readFolderState } from "./folder_state.ts";
 import { startMaintenance, stopMaintenance } from "./maintenance.ts";
 import { printMetaProperties } from "./meta_properties.ts";
@@ -43,14 +46,14 @@ import type { FolderMetadata } from "./metadata_reader.ts";
 import {
   allPartitions,
   hasFolder,
-  openPartition,
   settleFolders,
   topicStates,
   writeRecoveryPoints,
   writeStartOffsets,
 } from "./partitions.ts";
 import { producerIds } from "./producer_ids.ts";
-import type { RecoveryReport, Store, StoreInternals, StoreOptions } from "./store.ts";
+import { nothingRecovered, recoverPartitions } from "./recover_partitions.ts";
+import type { Store, StoreInternals, StoreOptions } from "./store.ts";
 import { checkLock, internalsOf, openInternals } from "./store.ts";
 import type { CleanShutdown } from "./store_files.ts";
 import {
@@ -58,14 +61,18 @@ import {
   hideMetaFile,
   isMetaFileShown,
   kindOfFolder,
+  markPowerLoss,
   notAStore,
   removeCleanShutdown,
+  removePowerLoss,
   showMetaFile,
   writeCleanShutdown,
 } from "./store_files.ts";
 import { asStorageError } from "./store_errors.ts";
 import { checkStoreOptions } from "./store_options.ts";
 import { topicConfigOf } from "./topic_config.ts";
+import { storeCounters, timedOpening } from "./store_counters.ts";
+import { settleOffsets } from "./topic_folders.ts";
 import { metadataTopic, partitionFolderName } from "./topic_name.ts";
 import { metadataTopicId, randomUuid } from "./uuid.ts";
 
@@ -74,8 +81,6 @@ type OpenOptions = StoreOptions & Required<Pick<StoreOptions, "clock" | "randomB
 
 /** How the store's own id is given in its records: the only node there is. */
 const defaultNodeId = 1;
-/** How many partitions are recovered before the event loop gets a turn. */
-const recoveriesAtOnce = 64;
 
 /**
  * Opens the store in a folder, and makes it if the folder is empty or not there.
@@ -125,12 +130,16 @@ async function openFolder(
 ): Promise<StoreInternals> {
   const { clock, randomBytes } = options;
   prepareFolder(fs, root, options.create ?? true);
-  const lock = acquireStoreLock(fs, root, { clock, randomBytes });
+  const onRebooted = (): void => markPowerLoss(fs, root);
+  const take = (): StoreLock => acquireStoreLock(fs, root, { clock, randomBytes, onRebooted });
+  const lock = withReserve(fs, root, take);
   const pool = filePool(fs, options.openFilesMax ?? openFilesMax);
   const wasShown = isMetaFileShown(fs, root);
   try {
     if (kindOfFolder(fs, root) === "unfinished") throw foreignFolder(root);
-    const internals = await openLocked(fs, root, lock, pool, options);
+    giveReserveIfFull(fs, root);
+    const internals = await timedOpening(clock, () => openLocked(fs, root, lock, pool, options));
+    takeReserve(internals.diskSpace);
     startMaintenance(internals);
     return internals;
   } catch (error) {
@@ -175,6 +184,7 @@ async function closeInternals(internals: StoreInternals): Promise<void> {
   stopMaintenance(internals);
   try {
     checkLock(internals);
+    giveReserveIfFull(internals.fs, internals.folder);
     await internals.metadata.turn;
     await closeLogs(internals);
     checkLock(internals);
@@ -184,6 +194,7 @@ async function closeInternals(internals: StoreInternals): Promise<void> {
       writeCleanShutdown(internals.fs, internals.folder, cleanShutdownOf(internals.metadata.log));
     }
     showMetaFile(internals.fs, internals.folder);
+    takeReserve(internals.diskSpace);
   } catch (error) {
     throw asStorageError(`close ${internals.folder}`, error);
   } finally {
@@ -282,19 +293,8 @@ function prepareFolder(fs: FileSystem, folder: string, create: boolean): void {
     if (hasErrorCode(error, "ENOTDIR")) throw notAStore(folder, "it is a file");
     if (!hasErrorCode(error, "ENOENT")) throw error;
     if (!create) throw notAStore(folder, "there is no such folder");
-    makeStoreFolder(fs, folder);
+    makeFolderSynced(fs, folder);
   }
-}
-
-/** Makes a folder and those above it, so that they survive a power cut. */
-function makeStoreFolder(fs: FileSystem, folder: string): void {
-  const parents: string[] = [];
-  for (let path = folder; fs.stat(path) === undefined && folderOf(path) !== path;) {
-    path = folderOf(path);
-    parents.push(path);
-  }
-  fs.makeFolder(folder);
-  for (const parent of parents) fs.syncFolder(parent);
 }
 
 function foreignFolder(folder: string): OttlaError {
@@ -333,8 +333,9 @@ async function openLocked(
   await changeMetadata(metadata, () => firstRecords);
   settleFolders(fs, folder, image, isClean, () => randomUuid(randomBytes));
   const recovery = isClean
-    ? { ...nothingRecovered, wasClean: true }
-    : await recoverAll({ fs, folder, pool, clock, topics });
+    ? nothingRecovered
+    : await recoverPartitions({ fs, folder, pool, clock, topics });
+  const unwrittenFiles: string[] = [];
   const internals: StoreInternals = {
     folder,
     fs,
@@ -345,10 +346,12 @@ async function openLocked(
       ack: options.ack ?? "disk",
       partitioner: options.partitioner ?? "xxh64",
       retentionCheckMs: options.retentionCheckMs ?? 300_000,
+      compactionCheckMs: options.compactionCheckMs ?? 15_000,
       checkpointMs: options.checkpointMs ?? 60_000,
       offsetsRetentionMinutes: options.offsetsRetentionMinutes ?? 10_080,
     },
     topicOverrides: overrides,
+    diskSpace: diskSpace(fs, folder, options.diskFreeBytesMin ?? diskFreeBytesMinDefault),
     lock,
     nodeId,
     directoryId,
@@ -358,20 +361,19 @@ async function openLocked(
     topics,
     partitioners,
     producerIds: producerIds(),
-    recovery,
+    recovery: { ...recovery, unwrittenFiles },
+    stats: storeCounters(),
     topicWatchers: new Set(),
     closers: new Set(),
     abandoners: new Set(),
     timers: [],
+    hasStaleOffsets: false,
     state: "open",
     closing: undefined,
   };
-  if (!isClean) {
-    writeRecoveryPoints(internals);
-    // A deletion that crashed must leave nothing that a new topic of the same name would begin
-    // with.
-    writeStartOffsets(internals);
-  }
+  // A deletion that crashed must leave nothing that a new topic of the same name would begin with.
+  if (!isClean) unwrittenFiles.push(...settleOffsets(internals));
+  if (recovery.failedPartitions.length === 0) removePowerLoss(fs, folder);
   return internals;
 }
 
@@ -411,37 +413,4 @@ function cleanShutdownOf(log: Log): CleanShutdown {
     metadataEndOffset: log.endOffset,
     metadataBytes: log.segments.reduce((sum, segment) => sum + segment.sizeBytes, 0),
   };
-}
-
-const nothingRecovered = {
-  scannedPartitions: 0,
-  scannedBytes: 0,
-  tornBytes: 0,
-  failedPartitions: [],
-} as const;
-
-async function recoverAll(
-  store: Pick<StoreInternals, "fs" | "folder" | "pool" | "clock" | "topics">,
-): Promise<RecoveryReport> {
-  let scannedPartitions = 0;
-  let scannedBytes = 0;
-  let tornBytes = 0;
-  const failedPartitions: string[] = [];
-  for (const topic of store.topics.values()) {
-    for (const state of topic.partitions) {
-      if (!hasFolder(store, state)) continue;
-      try {
-        const opened = openPartition(store, topic, state);
-        scannedBytes += opened.scannedBytes;
-        tornBytes += opened.tornBytes;
-      } catch (error) {
-        // A fault stays local: the other partitions go on, and who uses this one gets the error.
-        if (!(error instanceof Error && "code" in error)) throw error;
-        failedPartitions.push(partitionFolderName(state.topic, state.partition));
-      }
-      scannedPartitions++;
-      if (scannedPartitions % recoveriesAtOnce === 0) await nextTurn();
-    }
-  }
-  return { wasClean: false, scannedPartitions, scannedBytes, tornBytes, failedPartitions };
 }

@@ -10,6 +10,7 @@ import { readOffsetCheckpoint, writeOffsetCheckpoint } from "../log/checkpoint_f
 import type { Log } from "../log/log.ts";
 import type { OpenedLog } from "../log/log_open.ts";
 import { openLog } from "../log/log_open.ts";
+import { logStats } from "../log/log_stats.ts";
 import {
   findTopicIdOfFolder,
   partitionMetadataName,
@@ -222,6 +223,8 @@ export function openPartition(
     recoveryPoint: state.isClean ? Infinity : state.recoveryPoint,
     startOffset: state.startOffset,
     wasBrokers: state.wasBrokers,
+    lostPower: state.lostPower,
+    stats: topic.stats,
   });
   state.log = opened.log;
   return opened;
@@ -234,6 +237,8 @@ export interface FolderPast {
   readonly isClean: boolean;
   /** Whether it is a broker that was there last, and did not close it properly. */
   readonly wasBrokers: boolean;
+  /** Whether the machine has stopped since it was last open and not closed properly. */
+  readonly lostPower: boolean;
 }
 
 /**
@@ -248,7 +253,7 @@ export interface FolderPast {
 export function topicStates(
   image: MetadataImage,
   nodeId: number,
-  { checkpoints, isClean, wasBrokers }: FolderPast,
+  { checkpoints, isClean, wasBrokers, lostPower }: FolderPast,
   overrides: Partial<TopicConfig>,
 ): Map<string, TopicState> {
   const topics = new Map<string, TopicState>();
@@ -259,6 +264,7 @@ export function topicStates(
       partition.recoveryPoint = checkpoints.recoveryPoints.get(name) ?? 0;
       partition.isClean = isClean;
       partition.wasBrokers = wasBrokers;
+      partition.lostPower = lostPower;
       partition.startOffset = checkpoints.startOffsets.get(name) ?? 0;
       partition.firstDirtyOffset = checkpoints.firstDirtyOffsets.get(name);
     }
@@ -288,6 +294,7 @@ export function topicState(
     config: configOf(image, topic.name, nodeId, overrides),
     partitions: newPartitions(topic, 0),
     partitionerState: { partition: -1, bytes: 0 },
+    stats: logStats(),
     failure: undefined,
   };
 }
@@ -322,6 +329,7 @@ export function newPartitions(topic: TopicImage, from: number): PartitionState[]
       recoveryPoint: 0,
       isClean: true,
       wasBrokers: false,
+      lostPower: false,
       startOffset: 0,
       firstDirtyOffset: undefined,
       leaderEpoch: topic.partitions.get(partition)?.leaderEpoch ?? 0,

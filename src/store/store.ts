@@ -4,15 +4,18 @@
 
 import { OttlaError } from "../errors.ts";
 import type { Log } from "../log/log.ts";
+import type { LogStats } from "../log/log_stats.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
 import type { FilePool } from "../platform/file_pool.ts";
 import type { FileSystem } from "../platform/file_system.ts";
 import type { RandomBytes } from "../platform/random.ts";
 import type { StoreLock } from "../platform/store_lock.ts";
+import type { DiskSpace } from "./disk_space.ts";
 import type { MetadataImage } from "./metadata_image.ts";
 import type { MetadataLog } from "./metadata_log.ts";
 import type { Partitioner, PartitionerState } from "./partitioner.ts";
 import type { ProducerIds } from "./producer_ids.ts";
+import type { StoreCounters } from "./store_counters.ts";
 import type { TopicConfig } from "./topic_config.ts";
 
 /** What `openStore` may be told. */
@@ -33,6 +36,13 @@ export interface StoreOptions {
   readonly checkpointMs?: number;
   /** How many log files are kept open at once; 512 unless given. */
   readonly openFilesMax?: number;
+  /**
+   * How many bytes stay free on the disk: appends that would take of them are refused with
+   * `DISK_FULL`, so that there is room for commits, changes of topics and checkpoints, and for what
+   * retention and compaction have to write before they free more. 16 MiB unless given; 0 keeps
+   * nothing. A store in memory keeps nothing.
+   */
+  readonly diskFreeBytesMin?: number;
   /**
    * How long the offsets of a group are kept once it has no members any more, in minutes; 10,080 (a
    * week) unless given.
@@ -80,6 +90,8 @@ export interface StoreInternals {
     >
   >;
   readonly topicOverrides: Partial<TopicConfig>;
+  /** How much room there is, and how much of it is kept from appends. */
+  readonly diskSpace: DiskSpace;
   readonly lock: StoreLock;
   readonly nodeId: number;
   readonly directoryId: string;
@@ -93,6 +105,7 @@ export interface StoreInternals {
   readonly producerIds: ProducerIds;
   /** What the recovery at open found and did. */
   readonly recovery: RecoveryReport;
+  readonly stats: StoreCounters;
   /** Called when topics were created, deleted or given more partitions. */
   readonly topicWatchers: Set<() => void>;
   /** What is to be ended before the store closes its files: producers, consumers. */
@@ -121,6 +134,11 @@ export interface RecoveryReport {
   readonly tornBytes: number;
   /** Partitions that could not be opened, such as `orders-3`: whoever uses one is told why. */
   readonly failedPartitions: readonly string[];
+  /**
+   * Checkpoints that a full disk did not take, such as `log-start-offset-checkpoint`. They are
+   * written later; until then a crash means that the next opening scans as much again.
+   */
+  readonly unwrittenFiles: readonly string[];
 }
 
 /** A topic of an open store. */
@@ -130,6 +148,8 @@ export interface TopicState {
   config: TopicConfig;
   readonly partitions: PartitionState[];
   readonly partitionerState: PartitionerState;
+  /** What its logs have done since the store was opened. */
+  readonly stats: LogStats;
   /** Why none of it can be used any more: nobody knows whether its deletion is on disk. */
   failure: OttlaError | undefined;
 }
@@ -148,6 +168,8 @@ export interface PartitionState {
   isClean: boolean;
   /** Whether a broker that was killed had it open last. */
   wasBrokers: boolean;
+  /** Whether the machine has stopped since it was last open and not closed properly. */
+  lostPower: boolean;
   /** The first offset that can be read, as it was last recorded. */
   startOffset: number;
   /** What lies before it was compacted, as it was last recorded; undefined if nothing is. */

@@ -17,6 +17,7 @@ const openMetaPropertiesName = "ottla.meta.properties";
 const cleanShutdownName = "ottla.cleanshutdown";
 const kafkaCleanShutdownName = ".kafka_cleanshutdown";
 const partitionersName = "ottla.partitioners";
+const powerLossName = "ottla.powerloss";
 const lockPrefix = "ottla.lock.";
 /** The version of our own files; a higher one was written by a newer ottla. */
 const filesVersion = 1;
@@ -28,6 +29,8 @@ export const recoveryPointName = "recovery-point-offset-checkpoint";
 export const bootstrapName = "bootstrap.checkpoint";
 /** The name of the checkpoint of where logs begin. */
 export const logStartName = "log-start-offset-checkpoint";
+/** The name of the checkpoint of how far logs are compacted. */
+export const cleanerOffsetName = "cleaner-offset-checkpoint";
 
 /**
  * What a folder is, as far as its names tell: a log directory of ottla's or Kafka's, one that may
@@ -86,6 +89,12 @@ export function checkSubFolders(fs: FileSystem, folder: string): void {
 export function readMetaFile(fs: FileSystem, folder: string): Uint8Array | undefined {
   return readFile(fs, joinPath(folder, openMetaPropertiesName), smallFileBytesMax) ??
     readFile(fs, joinPath(folder, metaPropertiesName), smallFileBytesMax);
+}
+
+/** The name that `readMetaFile` finds `meta.properties` under; the one of a closed store if none. */
+export function metaFileName(fs: FileSystem, folder: string): string {
+  const isHidden = fs.stat(joinPath(folder, openMetaPropertiesName)) !== undefined;
+  return isHidden ? openMetaPropertiesName : metaPropertiesName;
 }
 
 /** Whether `meta.properties` is where a broker would see it. */
@@ -149,6 +158,24 @@ export function removeCleanShutdown(fs: FileSystem, folder: string): void {
 export function writeCleanShutdown(fs: FileSystem, folder: string, mark: CleanShutdown): void {
   const text = JSON.stringify({ version: filesVersion, ...mark });
   replaceFile(fs, joinPath(folder, cleanShutdownName), new TextEncoder().encode(text));
+}
+
+/**
+ * Marks a folder as one whose machine has stopped while it was open, or after: until it is recovered
+ * every opening has to know. Not synced: after the next power cut the lock tells it again.
+ */
+export function markPowerLoss(fs: FileSystem, folder: string): void {
+  fs.close(fs.open(joinPath(folder, powerLossName), "create"));
+}
+
+/** Whether a folder is marked with `markPowerLoss`. */
+export function hasPowerLoss(fs: FileSystem, folder: string): boolean {
+  return fs.stat(joinPath(folder, powerLossName)) !== undefined;
+}
+
+/** Takes the mark away: what the folder holds is recovered. */
+export function removePowerLoss(fs: FileSystem, folder: string): void {
+  if (hasPowerLoss(fs, folder)) fs.remove(joinPath(folder, powerLossName));
 }
 
 /**

@@ -21,8 +21,10 @@ export function checkStoreOptions(options: StoreOptions): void {
     throw new TypeError(`create must be true or false, got ${typeof options.create}`);
   }
   checkWholeNumber("retentionCheckMs", options.retentionCheckMs, 1, 2 ** 31 - 1);
+  checkWholeNumber("compactionCheckMs", options.compactionCheckMs, 1, 2 ** 31 - 1);
   checkWholeNumber("checkpointMs", options.checkpointMs, 1, 2 ** 31 - 1);
   checkWholeNumber("openFilesMax", options.openFilesMax, 1, 1_000_000);
+  checkWholeNumber("diskFreeBytesMin", options.diskFreeBytesMin, 0, Number.MAX_SAFE_INTEGER);
   checkWholeNumber("offsetsRetentionMinutes", options.offsetsRetentionMinutes, 1, 2 ** 31 - 1);
 }
 

@@ -1,10 +1,21 @@
 /** The folders of topics that come and go. */
 
 import { hexOfUuid } from "../bytes/uuid.ts";
+import type { Log } from "../log/log.ts";
 import { abandonLog } from "../log/log.ts";
+import { releaseFiles } from "../log/retired_segments.ts";
+import { hasErrorCode } from "../platform/file_system.ts";
 import { joinPath } from "../platform/files.ts";
-import { removeFolderWithFiles, setFolderAside, writeOffsets } from "./partitions.ts";
+import {
+  removeFolderWithFiles,
+  setFolderAside,
+  writeFirstDirtyOffsets,
+  writeOffsets,
+  writeRecoveryPoints,
+  writeStartOffsets,
+} from "./partitions.ts";
 import type { StoreInternals, TopicState } from "./store.ts";
+import { cleanerOffsetName, logStartName, recoveryPointName } from "./store_files.ts";
 import { partitionFolderAsideName, partitionFolderName } from "./topic_name.ts";
 import { randomUuid } from "./uuid.ts";
 
@@ -20,9 +31,10 @@ export function removeTopicFolders(internals: StoreInternals, topic: TopicState)
   for (const { log } of topic.partitions) if (log !== undefined) abandonLog(log);
   internals.hasStaleOffsets = true;
   const tasks = [
-    () => dropStaleOffsets(internals),
     ...topic.partitions.map(({ partition }) => () => removePartition(internals, topic, partition)),
     () => fs.syncFolder(folder),
+    // On a full disk there is room for it only now.
+    () => dropStaleOffsets(internals),
   ];
   const errors: unknown[] = [];
   for (const task of tasks) {
@@ -61,6 +73,54 @@ export function prepareFolders(
   }
 }
 
+/**
+ * Records the offsets of the partitions that there are, and thereby forgets those of any others. A
+ * full disk keeps no store from being opened: then it is done before a topic is made.
+ *
+ * @param internals The inside of a store.
+ * @returns The names of the files that the disk did not take.
+ * @throws What the file system throws but for that.
+ */
+export function settleOffsets(internals: StoreInternals): string[] {
+  const writes = [
+    { name: logStartName, write: writeStartOffsets },
+    { name: recoveryPointName, write: writeRecoveryPoints },
+    { name: cleanerOffsetName, write: writeFirstDirtyOffsets },
+  ];
+  const unwritten: string[] = [];
+  for (const { name, write } of writes) {
+    try {
+      write(internals);
+    } catch (error) {
+      if (!hasErrorCode(error, "ENOSPC") && !hasErrorCode(error, "EDQUOT")) throw error;
+      unwritten.push(name);
+    }
+  }
+  if (unwritten.length > 0) internals.hasStaleOffsets = true;
+  return unwritten;
+}
+
+/**
+ * Lets go of the files of a log that were held to be copied. Those of a topic that was deleted
+ * meanwhile are removed with the last one who held them.
+ *
+ * @param internals The inside of a store, open or closed.
+ * @param log The log.
+ */
+export function releaseLogFiles(internals: StoreInternals, log: Log): void {
+  const { fs, folder, lock } = internals;
+  releaseFiles(log);
+  const { topic, partition } = log.source;
+  const isDeleted = log.folder !== joinPath(folder, partitionFolderName(topic, partition));
+  if (!isDeleted || log.copyCount > 0 || !lock.isHeld) return;
+  try {
+    removeFolderWithFiles(fs, log.folder);
+  } catch (error) {
+    // The next opening removes what is left.
+    if (!(error instanceof Error && "code" in error)) throw error;
+  }
+}
+
 /** Offsets are recorded by names: a topic must not begin where another one of its name was. */
 function dropStaleOffsets(internals: StoreInternals): void {
   writeOffsets(internals);
@@ -69,7 +129,7 @@ function dropStaleOffsets(internals: StoreInternals): void {
 
 function removePartition(
   { fs, folder, randomBytes }: StoreInternals,
-  { name }: TopicState,
+  { name, partitions }: TopicState,
   partition: number,
 ): void {
   const path = joinPath(folder, partitionFolderName(name, partition));
@@ -77,5 +137,7 @@ function removePartition(
   const id = hexOfUuid(randomUuid(randomBytes));
   const target = joinPath(folder, partitionFolderAsideName(name, partition, id, "delete"));
   fs.rename(path, target);
-  removeFolderWithFiles(fs, target);
+  const log = partitions[partition]?.log;
+  if (log !== undefined && log.copyCount > 0) log.folder = target;
+  else removeFolderWithFiles(fs, target);
 }

@@ -4,8 +4,10 @@
  */
 
 import { OttlaError } from "../errors.ts";
+import { addLogStats } from "../log/log_stats.ts";
 import { advanceStart, retireBelowStart } from "../log/retention.ts";
 import { sweepRetired } from "../log/retired_segments.ts";
+import { giveReserveIfFull, lendingReserve, takeReserve } from "./disk_reserve.ts";
 import {
   alterConfigRecords,
   createPartitionsRecords,
@@ -157,16 +159,19 @@ export async function deleteTopic(store: Store, name: string): Promise<void> {
   checkNotInternal(name, "delete");
   const change = (): MetadataRecord[] => {
     openInternals(store);
+    giveReserveIfFull(internals.fs, internals.folder);
     return deleteTopicRecords(internals.image, name);
   };
   const applied = (): void => {
     const topic = getTopicState(internals, name);
     internals.topics.delete(name);
+    addLogStats(internals.stats.deletedTopics, topic.stats);
     // It is gone, whatever is left of its folders.
     try {
       removeTopicFolders(internals, topic);
       if (internals.partitioners.delete(topic.topicId)) savePartitioners(internals);
     } finally {
+      takeReserve(internals.diskSpace);
       notifyTopicWatchers(internals);
     }
   };
@@ -328,11 +333,13 @@ export function deleteRecords(
     checkNotInternal(topicName, "delete records of");
     const log = logOf(internals, topic, getPartitionState(topic, partition));
     checkNumber("beforeOffset", beforeOffset, -1, Number.MAX_SAFE_INTEGER);
-    const startOffset = advanceStart(log, beforeOffset);
-    writeStartOffsets(internals);
-    retireBelowStart(log);
-    sweepRetired(log);
-    return startOffset;
+    return lendingReserve(internals.diskSpace, () => {
+      const startOffset = advanceStart(log, beforeOffset);
+      writeStartOffsets(internals);
+      retireBelowStart(log);
+      sweepRetired(log);
+      return startOffset;
+    });
   }).catch((error) => {
     throw asStorageError(`delete records of ${topicName}-${partition}`, error);
   });

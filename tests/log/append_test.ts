@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
 import { isOttlaError } from "../../src/errors.ts";
-import { abandonLog, closeLog, flushLog, rollLog, writeAccepted } from "../../src/log/log.ts";
+import { abandonLog, flushLog, rollLog, writeAccepted } from "../../src/log/log.ts";
+import { closeLog } from "../../src/log/log_close.ts";
 import { readableEnd } from "../../src/log/log_reader.ts";
 import { retireSegments } from "../../src/log/retention.ts";
 import { sweepRetired } from "../../src/log/retired_segments.ts";

@@ -11,7 +11,8 @@ import fc from "fast-check";
 
 import { isOttlaError } from "../../src/errors.ts";
 import type { Ack, Log } from "../../src/log/log.ts";
-import { abandonLog, closeLog, flushLog, rollLog, saveActiveIndexes } from "../../src/log/log.ts";
+import { abandonLog, flushLog, rollLog, saveActiveIndexes } from "../../src/log/log.ts";
+import { closeLog } from "../../src/log/log_close.ts";
 import {
   isLookingAhead,
   isolatedCursor,

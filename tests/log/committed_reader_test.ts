@@ -5,7 +5,8 @@ import { describe, it } from "node:test";
 
 import { isOttlaError } from "../../src/errors.ts";
 import type { Log } from "../../src/log/log.ts";
-import { appendBuilt, closeLog, rollLog } from "../../src/log/log.ts";
+import { appendBuilt, rollLog } from "../../src/log/log.ts";
+import { closeLog } from "../../src/log/log_close.ts";
 import {
   isLookingAhead,
   isolatedCursor,

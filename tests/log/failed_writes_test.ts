@@ -8,7 +8,8 @@ import { describe, it } from "node:test";
 
 import { isOttlaError, OttlaError } from "../../src/errors.ts";
 import type { Log } from "../../src/log/log.ts";
-import { abandonLog, closeLog, flushLog, writeAccepted } from "../../src/log/log.ts";
+import { abandonLog, flushLog, writeAccepted } from "../../src/log/log.ts";
+import { closeLog } from "../../src/log/log_close.ts";
 import { readableEnd } from "../../src/log/log_reader.ts";
 import { failNext, faultyDisk, healDisk } from "../support/faulty_file_system.ts";
 import {

@@ -5,7 +5,8 @@
 
 import assert from "node:assert/strict";
 
-import { abandonLog, closeLog } from "../../src/log/log.ts";
+import { abandonLog } from "../../src/log/log.ts";
+import { closeLog } from "../../src/log/log_close.ts";
 import { findOffsetForTimestamp, pinSlices, unpinSlices } from "../../src/log/log_reader.ts";
 import { retireSegments } from "../../src/log/retention.ts";
 import { sweepRetired } from "../../src/log/retired_segments.ts";

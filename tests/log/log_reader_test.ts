@@ -7,7 +7,8 @@ import fc from "fast-check";
 
 import { isOttlaError } from "../../src/errors.ts";
 import type { Log } from "../../src/log/log.ts";
-import { abandonLog, closeLog, rollLog } from "../../src/log/log.ts";
+import { abandonLog, rollLog } from "../../src/log/log.ts";
+import { closeLog } from "../../src/log/log_close.ts";
 import { logCursor, nextBatch, readableEnd } from "../../src/log/log_reader.ts";
 import { advanceStart, retireSegments } from "../../src/log/retention.ts";
 import { sweepRetired } from "../../src/log/retired_segments.ts";

@@ -8,7 +8,8 @@ import { describe, it } from "node:test";
 import fc from "fast-check";
 
 import type { Log } from "../../src/log/log.ts";
-import { abandonLog, closeLog } from "../../src/log/log.ts";
+import { abandonLog } from "../../src/log/log.ts";
+import { closeLog } from "../../src/log/log_close.ts";
 import { findOffsetForTimestamp } from "../../src/log/log_reader.ts";
 import { advanceStart } from "../../src/log/retention.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";

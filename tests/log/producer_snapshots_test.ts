@@ -8,7 +8,8 @@ import { describe, it } from "node:test";
 
 import { isOttlaError } from "../../src/errors.ts";
 import type { Log } from "../../src/log/log.ts";
-import { abandonLog, closeLog, flushLog, rollLog } from "../../src/log/log.ts";
+import { abandonLog, flushLog, rollLog } from "../../src/log/log.ts";
+import { closeLog } from "../../src/log/log_close.ts";
 import { lastStableOffset } from "../../src/log/producer_append.ts";
 import type { ProducerSnapshotEntry } from "../../src/log/producer_snapshot_file.ts";
 import {

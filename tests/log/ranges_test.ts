@@ -10,7 +10,8 @@ import fc from "fast-check";
 
 import { isOttlaError } from "../../src/errors.ts";
 import type { Log } from "../../src/log/log.ts";
-import { abandonLog, closeLog } from "../../src/log/log.ts";
+import { abandonLog } from "../../src/log/log.ts";
+import { closeLog } from "../../src/log/log_close.ts";
 import type { RangeSlice } from "../../src/log/log_reader.ts";
 import { pinSlices, unpinSlices } from "../../src/log/log_reader.ts";
 import { retireSegments } from "../../src/log/retention.ts";

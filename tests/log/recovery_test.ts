@@ -6,7 +6,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
 import type { Log } from "../../src/log/log.ts";
-import { abandonLog, closeLog, flushLog, rollLog, saveActiveIndexes } from "../../src/log/log.ts";
+import { abandonLog, flushLog, rollLog, saveActiveIndexes } from "../../src/log/log.ts";
+import { closeLog } from "../../src/log/log_close.ts";
 import { findOffsetForTimestamp } from "../../src/log/log_reader.ts";
 import type { FileSystem } from "../../src/platform/file_system.ts";
 import { readFile } from "../../src/platform/files.ts";
@@ -365,7 +366,8 @@ describe("the recovery point", () => {
     assert.equal(opened.log.endOffset, 2050);
     const tail = bytesOfNumbered(2000, 2050);
     assert.ok(opened.scannedBytes >= tail && opened.scannedBytes < tail + 1300);
-    assert.ok(bytesReadOf(disk, ".log") < tail + 2000);
+    // Once to verify it and once to write it again.
+    assert.ok(bytesReadOf(disk, ".log") < 2 * tail + 3000);
     assert.deepEqual(valuesOf(opened.log).length, 2050);
   });
 

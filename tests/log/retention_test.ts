@@ -5,7 +5,8 @@ import { describe, it } from "node:test";
 
 import { isOttlaError } from "../../src/errors.ts";
 import type { Log, LogConfig } from "../../src/log/log.ts";
-import { abandonLog, closeLog } from "../../src/log/log.ts";
+import { abandonLog } from "../../src/log/log.ts";
+import { closeLog } from "../../src/log/log_close.ts";
 import { pinSlices, readableEnd, unpinSlices } from "../../src/log/log_reader.ts";
 import { advanceStart, retireSegments } from "../../src/log/retention.ts";
 import { sweepRetired } from "../../src/log/retired_segments.ts";

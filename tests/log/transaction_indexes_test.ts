@@ -7,7 +7,8 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
 import type { Log } from "../../src/log/log.ts";
-import { abandonLog, closeLog, flushLog, rollLog } from "../../src/log/log.ts";
+import { abandonLog, flushLog, rollLog } from "../../src/log/log.ts";
+import { closeLog } from "../../src/log/log_close.ts";
 import { lastStableOffset } from "../../src/log/producer_append.ts";
 import { noteRecoveryPoint, takeSnapshotIfUsed } from "../../src/log/producer_snapshots.ts";
 import { advanceStart, retireSegments } from "../../src/log/retention.ts";

@@ -82,6 +82,7 @@ test("a store that was closed is opened without anything being scanned", async (
       scannedBytes: 0,
       tornBytes: 0,
       failedPartitions: [],
+      unwrittenFiles: [],
     });
     assert.deepEqual((await valuesIn(store, "orders")).sort(), numberedText(0, 300).sort());
   }, { fileSystem: fs });

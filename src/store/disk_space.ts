@@ -1,0 +1,96 @@
+/**
+ * Keeps some room on the disk: appends are refused while there is still enough for what a store has
+ * to write to go on, and to come out of it again.
+ *
+ * Only what users append is refused. Commits of groups, changes of topics, checkpoints and what
+ * retention and compaction write are small, or free more than they take: for them the room is kept.
+ *
+ * Asking a disk takes 2 to 3 µs, which is much beside an append in the page cache. So it is asked
+ * once a second, and whenever more was appended than a sixteenth of what is kept; in between, what
+ * is appended is counted. An append is only refused upon a fresh answer, so appends go on with the
+ * first one after there is room again.
+ */
+
+import { OttlaError } from "../errors.ts";
+import type { Log } from "../log/log.ts";
+import { nameOfLog } from "../log/log_errors.ts";
+import type { FileSystem } from "../platform/file_system.ts";
+
+/** What is kept free unless somebody says otherwise. */
+export const diskFreeBytesMinDefault: number = 16 * 1024 * 1024;
+/** How long an answer of the disk holds, in milliseconds. */
+export const diskAskMs = 1_000;
+/** The disk is asked after this part of what is kept, or after this many bytes. */
+const askShare = 16;
+const askBytesMin = 64 * 1024;
+
+/** What is known of the room on the disk of a store. */
+export interface DiskSpace {
+  readonly fs: FileSystem;
+  readonly folder: string;
+  /** What is kept free; 0 if nothing is. */
+  readonly freeBytesMin: number;
+  /** What the disk answered, less what was appended since. */
+  freeBytes: number;
+  /** After how many more bytes it is asked again. */
+  askBytes: number;
+  /** When it was asked, in milliseconds since the epoch. */
+  askedMs: number;
+}
+
+/**
+ * The room on the disk of a store, of which nothing is known yet.
+ *
+ * @param fs Where the store is.
+ * @param folder Its folder.
+ * @param freeBytesMin What is to be kept free.
+ * @returns The room; the disk is asked by the first append.
+ */
+export function diskSpace(fs: FileSystem, folder: string, freeBytesMin: number): DiskSpace {
+  return { fs, folder, freeBytesMin, freeBytes: 0, askBytes: 0, askedMs: -Infinity };
+}
+
+/**
+ * Counts bytes that are about to be appended, if there is room for them.
+ *
+ * @param space The room.
+ * @param log The log that they are for.
+ * @param sizeBytes How many.
+ * @param now In milliseconds since the epoch.
+ * @throws OttlaError `DISK_FULL` if fewer would stay free than are to be kept.
+ */
+export function claimSpace(space: DiskSpace, log: Log, sizeBytes: number, now: number): void {
+  const { freeBytesMin } = space;
+  if (freeBytesMin === 0) return;
+  const isStale = sizeBytes > space.askBytes || now - space.askedMs >= diskAskMs ||
+    now < space.askedMs;
+  if (isStale || space.freeBytes - sizeBytes < freeBytesMin) askDisk(space, now);
+  if (space.freeBytes - sizeBytes < freeBytesMin) throw noSpaceError(space, log, sizeBytes);
+  space.freeBytes -= sizeBytes;
+  space.askBytes -= sizeBytes;
+}
+
+function askDisk(space: DiskSpace, now: number): void {
+  const { fs, folder, freeBytesMin } = space;
+  try {
+    space.freeBytes = fs.freeBytes(folder);
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error)) throw error;
+    // Some network mounts do not tell. Then the disk itself says when it is full.
+    space.freeBytes = Number.MAX_SAFE_INTEGER;
+  }
+  space.askBytes = Math.max(askBytesMin, Math.floor(freeBytesMin / askShare));
+  space.askedMs = now;
+}
+
+function noSpaceError(space: DiskSpace, log: Log, sizeBytes: number): OttlaError {
+  const { folder, freeBytes, freeBytesMin } = space;
+  return new OttlaError(
+    "DISK_FULL",
+    `Cannot append ${sizeBytes} bytes to ${
+      nameOfLog(log)
+    }: the disk of ${folder} has ${freeBytes} ` +
+      `bytes free, of which diskFreeBytesMin keeps ${freeBytesMin}`,
+    { details: { ...log.source, sizeBytes, freeBytes, diskFreeBytesMin: freeBytesMin } },
+  );
+}
