@@ -9,6 +9,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { checkBoot } from "./boot_checks.ts";
 import type { Checks } from "./check.ts";
+import { checkCompaction } from "./compaction_checks.ts";
 import { checkGroupsBoot } from "./groups_boot_checks.ts";
 import { checkGroupsFolder } from "./groups_checks.ts";
 import { checkJudge } from "./judge_checks.ts";
@@ -33,6 +34,7 @@ async function main(): Promise<number> {
 async function runChecks(checks: Checks, kafka: Kafka, scratch: string): Promise<void> {
   await checkJudge(checks, kafka, join(scratch, "judge"));
   const folder = await checkOttlaFolders(checks, kafka, join(scratch, "ottla"));
+  await checkCompaction(checks, kafka, join(scratch, "compacted"));
   await checkBoot(checks, kafka, folder);
   await checkKafkaFolders(checks, kafka, join(scratch, "kafka"));
   const groupsFolder = join(scratch, "groups");

@@ -18,6 +18,8 @@ import {
   printEpochCheckpoint,
   printOffsetCheckpoint,
 } from "../../src/log/checkpoint_file.ts";
+import { offsetMapLimits } from "../../src/log/compaction_offset_map.ts";
+import { abortedMax } from "../../src/log/compaction_transactions.ts";
 import {
   parsePartitionMetadata,
   printPartitionMetadata,
@@ -364,6 +366,16 @@ describe("the format page", () => {
       ];
       assert.deepEqual(found, expected);
     }
+  });
+
+  it("gives the limits of a compaction as the code has them", () => {
+    const { entriesMax, keyBytesMax } = offsetMapLimits;
+    const keys = `${entriesMax.toLocaleString("en-US")} keys, or ${keyBytesMax / 1024 ** 2} MiB`;
+    assert.ok(page.includes(`more than ${keys} of them`), keys);
+    assert.match(
+      page,
+      new RegExp(`more\\s+than\\s+${abortedMax.toLocaleString("en-US")}\\s+aborted`),
+    );
   });
 
   it("has every section that is cited", () => {
