@@ -9,9 +9,9 @@ import { withFolder } from "./support/store_fixture.ts";
 
 test("the functions that others build on are there", () => {
   const wanted = [
-    ["openStore", "closeStore", "flush"],
+    ["openStore", "closeStore", "flush", "checkStore", "repairStore"],
     ["createTopic", "deleteTopic", "listTopics", "describeTopic", "alterTopic", "createPartitions"],
-    ["deleteRecords", "enforceRetention"],
+    ["deleteRecords", "enforceRetention", "compactTopic"],
     ["topicOf", "utf8", "bytes", "json", "msgpack"],
     ["append", "appendBatch"],
     ["openProducer", "send", "flushProducer", "closeProducer"],

@@ -6,6 +6,7 @@
 import { hasErrorCode } from "../platform/file_system.ts";
 import type { Command } from "./command.ts";
 import { exitCode, isUsageError, messageOf } from "./command.ts";
+import { backupCommand } from "./backup.ts";
 import { checkCommand } from "./check.ts";
 import { consumeCommand } from "./consume.ts";
 import { demoCommand, demoHelp } from "./demo.ts";
@@ -14,6 +15,8 @@ import { groupsCommand } from "./groups.ts";
 import type { CliIo } from "./io.ts";
 import { perfCommand } from "./perf.ts";
 import { produceCommand } from "./produce.ts";
+import { statsCommand } from "./stats.ts";
+import { repairCommand } from "./repair.ts";
 import { topicsCommand } from "./topics.ts";
 import { version } from "./version.ts";
 
@@ -24,6 +27,9 @@ const commands: readonly Command[] = [
   groupsCommand,
   dumpCommand,
   checkCommand,
+  repairCommand,
+  backupCommand,
+  statsCommand,
   perfCommand,
   {
     name: "demo",

@@ -117,7 +117,7 @@ export async function append<K = Content, V = Content>(
     addRecord(call, record as AppendRecord);
     const portion = call.portions[0]!;
     finishOpenBatch(portion, call.config, call.now);
-    claimSpace(internals.diskSpace, portion.log, portion.builder.batchStart, call.now);
+    claimSpace(internals.diskSpace, portion.log.source, portion.builder.batchStart, call.now);
     if (ack === "disk" && isWorthGathering(portion.builder)) {
       place = gatherAppend(portion.log, portion.builder);
     } else {
@@ -169,8 +169,8 @@ export async function appendBatch<K = Content, V = Content>(
     for (const portion of portions) {
       checkUsable(portion.log);
       finishOpenBatch(portion, call.config, call.now);
-      claimSpace(internals.diskSpace, portion.log, portion.builder.batchStart, call.now);
     }
+    claimAll(call);
     for (const portion of portions) {
       const waiting = writePortion(portion, ack);
       if (waiting !== undefined) waits.push(waiting);
@@ -317,6 +317,15 @@ function finishOpenBatch(portion: Portion, config: TopicConfig, now: number): vo
   });
   portion.nextOffset = baseOffset + recordCount;
   checkBatchSize(log, config, sizeBytes);
+}
+
+/** Sees to it that there is room for all of them before any is written. */
+function claimAll({ internals, topic, portions, now }: Call): void {
+  if (portions.length === 0) return;
+  let sizeBytes = 0;
+  for (const { builder } of portions) sizeBytes += builder.batchStart;
+  const target = portions.length === 1 ? portions[0]!.log.source : { topic: topic.name };
+  claimSpace(internals.diskSpace, target, sizeBytes, now);
 }
 
 /** Writes the finished batches of a portion behind all that was appended before. */

@@ -1,5 +1,6 @@
 /** Compacts a topic at once, because somebody asks for it. */
 
+import { OttlaError } from "../errors.ts";
 import { cleanableRange } from "../log/compaction_range.ts";
 import type { Log } from "../log/log.ts";
 import { activeSegment, flushLog, rollLog } from "../log/log.ts";
@@ -107,6 +108,7 @@ export async function compactTopic(
       (closing) => compactPartitions({ internals, topic: state, options, closing, report }),
     );
   } catch (error) {
+    if (isDeleted(internals, state)) throw topicDeletedError(name, error);
     throw asStorageError(`compact ${name}`, error);
   }
   return report;
@@ -173,4 +175,17 @@ async function turnOf({ internals, topic, options, closing }: Call): Promise<voi
   await waitedTurn([options.signal, closing]);
   checkOpen(internals);
   if (topic.failure !== undefined) throw topic.failure;
+  if (isDeleted(internals, topic)) throw topicDeletedError(topic.name);
+}
+
+function isDeleted({ state, topics }: StoreInternals, topic: TopicState): boolean {
+  return state === "open" && topics.get(topic.name) !== topic;
+}
+
+function topicDeletedError(name: string, cause?: unknown): OttlaError {
+  return new OttlaError(
+    "UNKNOWN_TOPIC_OR_PARTITION",
+    `Cannot compact ${name}: the topic was deleted`,
+    { cause, details: { topic: name } },
+  );
 }

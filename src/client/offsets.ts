@@ -5,6 +5,7 @@ import { lastStableOffset } from "../log/producer_append.ts";
 import { logOf } from "../store/partitions.ts";
 import type { Store } from "../store/store.ts";
 import { getPartitionState, getTopicState, openInternals } from "../store/store.ts";
+import { asStorageError } from "../store/store_errors.ts";
 import { checkNumber } from "../store/store_options.ts";
 import type { TopicArgument } from "./topic.ts";
 import { nameOfTopic } from "./topic.ts";
@@ -70,5 +71,10 @@ export function offsetForTimestamp(
   const partitionState = getPartitionState(state, partition);
   const time = timestamp instanceof Date ? timestamp.getTime() : timestamp;
   checkNumber("timestamp", time, 0, Number.MAX_SAFE_INTEGER);
-  return findOffsetForTimestamp(logOf(internals, state, partitionState), time)?.offset;
+  const log = logOf(internals, state, partitionState);
+  try {
+    return findOffsetForTimestamp(log, time)?.offset;
+  } catch (error) {
+    throw asStorageError(`find a time in ${state.name}-${partition}`, error);
+  }
 }

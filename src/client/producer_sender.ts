@@ -150,7 +150,7 @@ function sendBatch(producer: ProducerInternals, batch: ProducerBatch): boolean {
     const log = logOf(store, queue.route.topic, queue.state);
     if (!batch.isFinished) finish(producer, batch, log);
     if (!isTaken(producer, batch, log)) return true;
-    claimSpace(store.diskSpace, log, batch.builder!.batchStart, store.clock.now());
+    claimSpace(store.diskSpace, log.source, batch.builder!.batchStart, store.clock.now());
     appended = appendFinished(producer, batch, log);
   } catch (error) {
     return sendBatchFailed(producer, batch, error);

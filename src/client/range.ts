@@ -13,6 +13,7 @@ import { byteSink } from "../platform/byte_sink.ts";
 import { logOf } from "../store/partitions.ts";
 import type { Store } from "../store/store.ts";
 import { getPartitionState, getTopicState, openInternals } from "../store/store.ts";
+import { asStorageError } from "../store/store_errors.ts";
 import { checkNumber, checkObject, checkSignal, checkWholeNumber } from "../store/store_options.ts";
 import type { TopicArgument } from "./topic.ts";
 import { nameOfTopic } from "./topic.ts";
@@ -78,7 +79,7 @@ export function openRange(
   checkWholeNumber("to", to, 0, Number.MAX_SAFE_INTEGER);
   if (bytesMax !== Infinity) checkWholeNumber("bytesMax", bytesMax, 1, Number.MAX_SAFE_INTEGER);
   const log = logOf(internals, state, partitionState);
-  const slices = pinSlices(log, from, to ?? Infinity, bytesMax ?? Infinity);
+  const slices = openRangeSlices(log, from, to ?? Infinity, bytesMax ?? Infinity);
   const sizeBytes = slices.reduce(
     (sum, { startPosition, endPosition }) => sum + endPosition - startPosition,
     0,
@@ -142,6 +143,14 @@ export function closeRange(range: FileRange): void {
   unpinSlices(internals.log, internals.slices);
 }
 
+function openRangeSlices(log: Log, from: number, to: number, bytesMax: number): RangeSlice[] {
+  try {
+    return pinSlices(log, from, to, bytesMax);
+  } catch (error) {
+    throw asStorageError(`open a range of ${log.source.topic}-${log.source.partition}`, error);
+  }
+}
+
 function internalsOf(range: FileRange): FileRange["internals"] {
   const internals = (range as FileRange | undefined)?.internals;
   if (internals !== undefined) return internals;
@@ -173,7 +182,9 @@ async function sendSlice(
     signal?.throwIfAborted();
     const size = Math.min(bufferBytes, slice.endPosition - position);
     const chunk = buffers[turn % 2 as 0 | 1].subarray(0, size);
-    const count = await fs.readAsync(file, chunk, position);
+    const count = await fs.readAsync(file, chunk, position).catch((error) => {
+      throw asStorageError(`send ${slice.segment.log.path}`, error);
+    });
     await writing;
     if (count < size) {
       throw new OttlaError(

@@ -8,6 +8,7 @@ import type { BatchView } from "../record/batch_view.ts";
 import { isControlBatch } from "../record/batch_view.ts";
 import type { LogRecord } from "../record/record.ts";
 import type { Store } from "../store/store.ts";
+import { asStorageError } from "../store/store_errors.ts";
 import type { BatchFeed, CursorOptions } from "./batch_feed.ts";
 import { batchFeed, feedBatch, feedWait } from "./batch_feed.ts";
 import { recordsOrGap, tellGap } from "./gaps.ts";
@@ -123,7 +124,8 @@ function feedIterator<T>(feed: BatchFeed, take: () => T | undefined): AsyncItera
       return value === undefined ? undefined : { done: false, value };
     } catch (error) {
       feed.isDone = true;
-      throw asTopicDeleted(feed.store, feed.topic, error);
+      const failure = asStorageError(`read ${feed.topic.name}`, error);
+      throw asTopicDeleted(feed.store, feed.topic, failure);
     }
   };
   const takeLater = async (): Promise<IteratorResult<T>> => {

@@ -77,6 +77,8 @@ export interface Group extends GroupContent {
   readonly offsetsUnderWay: Set<OffsetUnderWay>;
   /** The last change on its way to its level; changes count in the order of their records. */
   lastChange: Promise<void> | undefined;
+  /** The last commit that waits for what was consumed to be on disk; those behind it wait too. */
+  commitTurn: Promise<void> | undefined;
 }
 
 /**

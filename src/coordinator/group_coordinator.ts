@@ -45,7 +45,7 @@ export const offsetsRetentionCheckMs = 600_000;
 export const groupIdBytesMax = 32_767;
 
 const coordinators = new WeakMap<StoreInternals, Promise<GroupCoordinator>>();
-const storesWithGroups = new WeakSet<StoreInternals>();
+const loadedCoordinators = new WeakMap<StoreInternals, GroupCoordinator>();
 
 /**
  * The coordinator of a store's groups; there is one a store.
@@ -71,7 +71,17 @@ export function groupCoordinator(store: StoreInternals): Promise<GroupCoordinato
  * @returns True if they have.
  */
 export function areGroupsRead(store: StoreInternals): boolean {
-  return storesWithGroups.has(store);
+  return loadedCoordinators.has(store);
+}
+
+/**
+ * The coordinator of a store's groups, if anybody has asked for them so far.
+ *
+ * @param store The inside of a store.
+ * @returns The coordinator, or undefined while the groups have not been read.
+ */
+export function findGroupCoordinator(store: StoreInternals): GroupCoordinator | undefined {
+  return loadedCoordinators.get(store);
 }
 
 /**
@@ -143,7 +153,7 @@ async function startCoordinator(store: StoreInternals): Promise<GroupCoordinator
     endCoordinator(coordinator);
   });
   startExpiry(coordinator);
-  storesWithGroups.add(store);
+  loadedCoordinators.set(store, coordinator);
   return coordinator;
 }
 
@@ -183,6 +193,7 @@ function newGroup(
     dueTombstones: [],
     offsetsUnderWay: new Set(),
     lastChange: undefined,
+    commitTurn: undefined,
   };
   return group;
 }

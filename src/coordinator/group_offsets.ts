@@ -2,7 +2,8 @@
 
 import { zeroUuid } from "../bytes/uuid.ts";
 import { OttlaError } from "../errors.ts";
-import type { Ack } from "../log/log.ts";
+import type { Ack, Log } from "../log/log.ts";
+import { flushLog } from "../log/log.ts";
 import { hasFolder, logOf } from "../store/partitions.ts";
 import type { PartitionState, StoreInternals, TopicState } from "../store/store.ts";
 import { checkOpen, getPartitionState, getTopicState } from "../store/store.ts";
@@ -59,7 +60,47 @@ export async function commitGroupOffsets(
   checkOpen(store);
   const checked = checkCommits(store, commits);
   if (checked.length === 0) return;
+  const synced = ack === "disk" ? syncConsumed(store, checked) : undefined;
+  if (synced !== undefined || group.commitTurn !== undefined) await waitForTurn(group, synced);
   await whenWritable(log, () => writeOffsets(log, group, checked, ack));
+}
+
+/**
+ * Brings to disk what a commit says was consumed; undefined if it is. A power cut would take it
+ * otherwise, and not the commit: the group would pass over the records that come in its place.
+ */
+function syncConsumed(
+  store: StoreInternals,
+  offsets: readonly OffsetUnderWay[],
+): Promise<unknown> | undefined {
+  const behind = new Set<Log>();
+  for (const { topic, partition, committed: { offset } } of offsets) {
+    const log = store.topics.get(topic)?.partitions[partition]?.log;
+    if (log !== undefined && offset > log.commit.syncedOffset) behind.add(log);
+  }
+  if (behind.size === 0) return undefined;
+  return Promise.all(Array.from(behind, async (log) => {
+    try {
+      await flushLog(log);
+    } catch (error) {
+      // Of a topic that is deleted meanwhile nothing is committed.
+      if (!log.isClosed || store.state !== "open") throw error;
+    }
+  }));
+}
+
+/** Commits that wait for records to be on disk, and those behind them, are written in their order. */
+async function waitForTurn(group: Group, synced: Promise<unknown> | undefined): Promise<void> {
+  const turn: Promise<void> = Promise.allSettled([group.commitTurn, synced]).then(() => {});
+  group.commitTurn = turn;
+  // Whoever changes the group otherwise waits for it as for a change.
+  const change: Promise<void> = Promise.allSettled([group.lastChange, turn]).then(() => {
+    if (group.lastChange === change) group.lastChange = undefined;
+  });
+  group.lastChange = change;
+  await turn;
+  if (group.commitTurn === turn) group.commitTurn = undefined;
+  await synced;
 }
 
 function writeOffsets(

@@ -104,6 +104,6 @@ function replaceSegments(log: Log, sources: readonly Segment[], replacement: Seg
   segments.splice(segments.indexOf(sources[0]!), sources.length, replacement);
   for (const source of sources) source.isDoomed = true;
   log.doomed.push(...sources);
-  const kept = unsynced.filter((segment) => !segment.isDoomed);
+  const kept = unsynced.filter((segment) => !sources.includes(segment));
   unsynced.splice(0, unsynced.length, ...kept);
 }

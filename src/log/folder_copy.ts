@@ -1,10 +1,10 @@
 /**
  * Files of a folder copied into another one, of the same file system or not: a hard link where that
- * is possible, else the bytes. Nothing is ever overwritten, and every file is synced.
+ * is possible, else the bytes. Nothing is ever overwritten, and what is copied is synced.
  */
 
 import { OttlaError } from "../errors.ts";
-import type { FileHandle, FileSystem } from "../platform/file_system.ts";
+import type { FileSystem } from "../platform/file_system.ts";
 import { hasErrorCode } from "../platform/file_system.ts";
 import { joinPath } from "../platform/files.ts";
 
@@ -34,13 +34,13 @@ const chunkBytes = 1024 * 1024;
 const noLinkCodes = ["EXDEV", "EPERM", "EACCES", "EMLINK", "ENOSYS", "ENOTSUP", "EOPNOTSUPP"];
 
 /**
- * Gives a log file that is never written to again a second name, or copies it.
+ * Gives a log file that is on disk and never written to again a second name, or copies it.
  *
  * @param target The folder.
  * @param findPath Tells where the file lies; asked right before it is used.
  * @param name Its name in the folder.
  * @param sizeBytes Its size.
- * @returns Resolves when it is on disk.
+ * @returns Resolves when its bytes are on disk.
  * @throws What the file systems and `nextTurn` throw.
  */
 export async function copyFile(
@@ -53,8 +53,6 @@ export async function copyFile(
   if (!run.canLink || !tryLink(run, findPath(), joinPath(target.folder, name))) {
     return await copyBytes(target, findPath, name, sizeBytes);
   }
-  // Its bytes may still be on their way to the disk.
-  await syncFile(run.target, joinPath(target.folder, name));
   run.linkedBytes += sizeBytes;
   run.onBytes(sizeBytes);
   await run.nextTurn();
@@ -136,15 +134,6 @@ function tryLink(run: CopyRun, source: string, target: string): boolean {
     // Another file may have fewer names.
     if (!hasErrorCode(error, "EMLINK")) run.canLink = false;
     return false;
-  }
-}
-
-async function syncFile(fs: FileSystem, path: string): Promise<void> {
-  const file: FileHandle = fs.open(path, "write");
-  try {
-    await fs.syncData(file);
-  } finally {
-    fs.close(file);
   }
 }
 

@@ -106,6 +106,23 @@ export function waitUntilSynced(
 ): Promise<void> {
   if (commit.failure !== undefined) return Promise.reject(commit.failure);
   if (endOffset <= commit.syncedOffset) return Promise.resolve();
+  return waitForSync(commit, endOffset, sinceMs);
+}
+
+/**
+ * Waits for a sync that begins now or later, even if everything below the offset is on disk.
+ *
+ * @param commit The stage.
+ * @param endOffset Behind what must be on disk.
+ * @param sinceMs As for `waitUntilSynced`.
+ * @returns Resolves when it is done.
+ */
+export function waitForSync(
+  commit: GroupCommit,
+  endOffset: number,
+  sinceMs = -1,
+): Promise<void> {
+  if (commit.failure !== undefined) return Promise.reject(commit.failure);
   return new Promise((resolve, reject) => {
     commit.waiters.push({ endOffset, sinceMs, resolve, reject });
     if (commit.isSyncing) return;

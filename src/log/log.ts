@@ -31,7 +31,7 @@ import {
 } from "./accepted_batches.ts";
 import type { GatheredAppends } from "./gathered_appends.ts";
 import type { GroupCommit } from "./group_commit.ts";
-import { hideUntilSynced, rejectWaiters, visibleEnd, waitUntilSynced } from "./group_commit.ts";
+import { hideUntilSynced, rejectWaiters, visibleEnd, waitForSync, waitUntilSynced } from "./group_commit.ts";
 import type { LeaderEpochCache } from "./leader_epoch_cache.ts";
 import { noteEpoch } from "./leader_epoch_file.ts";
 import { batchTooLargeError, closedError, poisonError, storageError } from "./log_errors.ts";
@@ -95,6 +95,8 @@ export interface Log {
   readonly doomed: Segment[];
   /** How many copies of its files are under way: meanwhile none of them is removed. */
   copyCount: number;
+  /** Whether the start that retention has moved is not on disk yet: until then all files stay. */
+  isStartDue: boolean;
   /** Damage that is known of. */
   readonly gaps: Gap[];
   /**
@@ -240,7 +242,34 @@ export function rollLog(log: Log): void {
   takeSnapshotIfUsed(log);
   // Bounds what a recovery has to read. Nobody waits; a failure poisons the log and so reaches who
   // comes next.
-  waitUntilSynced(log.commit, active.endOffset).catch(() => {});
+  syncSealed(log, active.endOffset).catch(() => {});
+}
+
+/**
+ * Waits until everything below an offset is on disk, and whatever else was done to the files: a
+ * write that failed may have been cut off again.
+ *
+ * @param log The log.
+ * @param endOffset Behind what must be on disk.
+ * @returns Resolves when it is.
+ */
+export function syncSealed(log: Log, endOffset: number): Promise<void> {
+  const { commit, unsynced } = log;
+  return unsynced.length > 0 ? waitForSync(commit, endOffset) : waitUntilSynced(commit, endOffset);
+}
+
+/**
+ * Where a recovery may begin. A sealed segment that is to be synced counts from its beginning, even
+ * if all of its batches are on disk: what was cut off it may not be.
+ *
+ * @param log The log.
+ * @returns An offset below which everything is on disk.
+ */
+export function recoveryPointOf(log: Log): number {
+  const { commit: { syncedOffset }, unsynced } = log;
+  const first = unsynced[0];
+  const isSealed = first !== undefined && first !== activeSegment(log);
+  return isSealed ? Math.min(syncedOffset, first.baseOffset) : syncedOffset;
 }
 
 /**

@@ -2,9 +2,14 @@
 
 import { syncIndexFiles } from "../segment/index_file.ts";
 import { sealSegment } from "../segment/segment_load.ts";
-import { waitUntilSynced } from "./group_commit.ts";
 import type { Log } from "./log.ts";
-import { abandonLog, activeSegment, checkUsable, tryWriteAccepted } from "./log.ts";
+import {
+  abandonLog,
+  activeSegment,
+  checkUsable,
+  syncSealed,
+  tryWriteAccepted,
+} from "./log.ts";
 import { syncSnapshots, takeSnapshotIfUsed } from "./producer_snapshots.ts";
 import { sweepRetired } from "./retired_segments.ts";
 import { syncTransactionIndexes } from "./transaction_indexes.ts";
@@ -25,7 +30,7 @@ export async function closeLog(log: Log): Promise<number> {
     const failure = tryWriteAccepted(log);
     // From here on nothing is taken, so that what is on disk in the end is all there is.
     log.isClosed = true;
-    await waitUntilSynced(log.commit, activeSegment(log).endOffset);
+    await syncSealed(log, activeSegment(log).endOffset);
     const active = activeSegment(log);
     sealSegment(active, log.config);
     if (active.endOffset > log.openedOffset) await syncIndexFiles(active);

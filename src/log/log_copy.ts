@@ -89,14 +89,13 @@ export function syncSealed(log: Log): Promise<void> {
 /**
  * Takes note of what a log is at this moment, and holds its files until `releaseFiles`.
  *
- * @param log The log. What was accepted of it is written first.
+ * @param log The log. What was accepted of it is written first; what is gathered still has no offsets.
  * @returns What it is.
  * @throws OttlaError `DISK_FULL`, `KAFKA_STORAGE_ERROR` if something of it cannot be written, or the
  * failure that poisoned it; then no file is held. What the file system throws.
  */
 export function cutLog(log: Log): LogCut {
   checkUsable(log);
-  log.gathered?.write();
   writeAccepted(log);
   syncTransactionIndexes(log);
   checkUsable(log);

@@ -96,7 +96,8 @@ export function openLog(place: LogPlace): OpenedLog {
     return openSegments(place);
   } catch (cause) {
     for (const file of pool.open) {
-      if (folderOf(file.path) === place.folder) closePooledFile(pool, file);
+      // What is pinned is of a deleted topic of the name, and somebody's who still reads it.
+      if (file.pins === 0 && folderOf(file.path) === place.folder) closePooledFile(pool, file);
     }
     if (cause instanceof OttlaError) throw cause;
     const { topic, partition } = place.source;
@@ -163,6 +164,8 @@ function openActive(place: LogPlace, baseOffset: number, walk: Walk): void {
   walk.segments.push(segment);
   walk.gaps.push(...result.gaps);
   if (result.reason !== "end") walk.tornBytes += cutTornTail(place, segment);
+  // A roll that failed may have left it, with a name that is not on disk.
+  if (segment.sizeBytes === 0) place.pool.fs.syncFolder(place.folder);
 }
 
 /** Opens a segment that may not have been flushed. Returns whether the log has been cut in it. */
@@ -177,7 +180,7 @@ function recoverSegment(
   const now = clock.now();
   let { segment, result } = openLastSegment(place, baseOffset, config, now, trustedOffset);
   let nextBase = laterBases[0];
-  const hole = place.lostPower ? findHole(segment, result, recoveryPoint, nextBase) : undefined;
+  const hole = place.lostPower ? findHole(segment, result, place, nextBase) : undefined;
   if (hole !== undefined) {
     walk.tornBytes += cutAtHole(place, segment, hole, laterBases);
     walk.scannedBytes += result.scannedBytes;
@@ -254,6 +257,7 @@ function newLog(
     watchers: new Set(),
     doomed: [],
     copyCount: 0,
+    isStartDue: false,
     gaps,
     isRollDue: false,
     lastSyncMs: place.clock.now(),

@@ -74,8 +74,9 @@ async function syncSegment(log: Log, segment: Segment): Promise<void> {
   if (turns.running < syncsMax) turns.running++;
   else await new Promise<void>((resolve) => turns.waiting.push(resolve));
   try {
-    // While it waited its turn the segment may have been retired, or the log abandoned.
-    if (segment.isDoomed) return;
+    // While it waited its turn the segment may have been removed, or the log abandoned. One that
+    // was retired counts until its files go: a crash may bring it back before the new start.
+    if (!log.unsynced.includes(segment)) return;
     if (log.isClosed && log.commit.waiters.length === 0) throw closedError(log);
     const file = pinFile(pool, segment.log);
     try {

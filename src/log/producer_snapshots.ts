@@ -20,6 +20,7 @@ import { joinPath, readFile } from "../platform/files.ts";
 import { decrementSequence } from "../record/batch_view.ts";
 import { segmentFileName } from "../segment/segment_file_name.ts";
 import type { Log } from "./log.ts";
+import { recoveryPointOf } from "./log.ts";
 import { storageError } from "./log_errors.ts";
 import type { ProducerSnapshotEntry } from "./producer_snapshot_file.ts";
 import { parseProducerSnapshot, printProducerSnapshot } from "./producer_snapshot_file.ts";
@@ -208,10 +209,10 @@ function syncOrPoison(log: Log, sync: () => void): void {
  * Takes note that the recovery point of a log is recorded, and removes the snapshots that are of no
  * use from then on.
  *
- * @param log The log; `syncedOffset` is what was recorded.
+ * @param log The log; `recoveryPointOf` it is what was recorded.
  */
 export function noteRecoveryPoint(log: Log): void {
-  log.snapshots.recoveryPoint = log.commit.syncedOffset;
+  log.snapshots.recoveryPoint = recoveryPointOf(log);
   sweepSnapshots(log);
 }
 

@@ -115,8 +115,6 @@ function retireWhile(
   const retired = segments.splice(0, count);
   for (const segment of retired) segment.isDoomed = true;
   log.doomed.push(...retired);
-  const kept = log.unsynced.filter((segment) => !segment.isDoomed);
-  log.unsynced.splice(0, log.unsynced.length, ...kept);
   log.startOffset = Math.max(log.startOffset, segments[0]!.baseOffset);
   countRetired(log, retired);
   return count;

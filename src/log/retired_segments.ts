@@ -18,7 +18,7 @@ import { sweepSnapshots, syncSnapshotsNow } from "./producer_snapshots.ts";
 export function sweepRetired(log: Log): void {
   const { doomed } = log;
   // After a failed sync nobody knows what is on disk: then what is in these files may be all of it.
-  const isKept = log.copyCount > 0 || log.commit.failure !== undefined;
+  const isKept = log.copyCount > 0 || log.isStartDue || log.commit.failure !== undefined;
   if (doomed.length === 0 || isKept) return;
   // From here on only snapshots know of the producers that have no batch in what is left.
   syncSnapshotsNow(log);
@@ -31,6 +31,8 @@ export function sweepRetired(log: Log): void {
     } else {
       removeSegmentFiles(segment);
       doomed.splice(index, 1);
+      const unsyncedIndex = log.unsynced.indexOf(segment);
+      if (unsyncedIndex >= 0) log.unsynced.splice(unsyncedIndex, 1);
     }
   }
 }

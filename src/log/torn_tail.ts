@@ -18,22 +18,27 @@ const copyBytes = 1024 * 1024;
 /**
  * Finds where a power cut has left a hole: batches behind it were written later, and not synced
  * either, or there would be none. Below the recovery point a hole is damage, which has other causes.
+ * Below the log's start it is nothing: what retention takes out of a log is not synced any more.
  *
  * @param segment A segment that was walked through.
  * @param result What the walk found.
- * @param recoveryPoint Everything below it is on disk.
+ * @param offsets `recoveryPoint`, below which everything is on disk, and `startOffset`, where the log
+ * begins.
  * @param nextBase Where the next segment begins, if there is one.
  * @returns The position of the hole, or undefined if there is none.
  */
 export function findHole(
   segment: Segment,
   result: ScanResult,
-  recoveryPoint: number,
+  { recoveryPoint, startOffset }: { readonly recoveryPoint: number; readonly startOffset: number },
   nextBase: number | undefined,
 ): number | undefined {
-  const gap = result.gaps.find(({ startOffset }) => startOffset >= recoveryPoint);
-  if (gap !== undefined) return gap.startPosition;
-  const isComplete = nextBase === undefined || segment.endOffset >= nextBase;
+  const hole = result.gaps.find((gap) =>
+    gap.startOffset >= recoveryPoint && gap.endOffset > startOffset
+  );
+  if (hole !== undefined) return hole.startPosition;
+  const isComplete = nextBase === undefined || segment.endOffset >= nextBase ||
+    nextBase <= startOffset;
   return isComplete || segment.endOffset < recoveryPoint ? undefined : segment.sizeBytes;
 }
 

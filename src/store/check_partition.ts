@@ -27,8 +27,6 @@ export interface PartitionPlace extends PartitionRules {
   readonly partition: number;
   /** What the metadata says; undefined if it says nothing of this partition. */
   readonly topicId: string | undefined;
-  /** Where it begins, as it was last recorded. */
-  readonly startOffset: number;
 }
 
 const snapshotName = /^\d{20}-\d{10}\.checkpoint$/;

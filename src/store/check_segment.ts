@@ -35,6 +35,8 @@ export interface PartitionRules {
   /** Whether compaction may have taken records out. */
   readonly isCompacted: boolean;
   readonly isMetadata: boolean;
+  /** Where it begins, as it was last recorded. */
+  readonly startOffset: number;
   readonly indexIntervalBytes: number;
   /** Everything below it was on disk once; Infinity after a clean shutdown. */
   readonly recoveryPoint: number;
@@ -165,7 +167,8 @@ function checkHeader(check: SegmentCheck, batch: BatchView, position: number): v
     report(check, "warning", position, `The batch has unknown attributes ${unknown & 0xffff}`);
   }
   const offsetCount = batch.lastOffset - batch.baseOffset + 1;
-  const isWhole = batch.recordCount === offsetCount;
+  // One without records stands for offsets that compaction or a repair has taken out.
+  const isWhole = batch.recordCount === offsetCount || batch.recordCount === 0;
   if (batch.recordCount > offsetCount || (!isWhole && !rules.isCompacted)) {
     const message = `The batch claims ${batch.recordCount} records for ${offsetCount} offsets`;
     report(check, "error", position, message);
@@ -289,13 +292,15 @@ function report(
 }
 
 function reportLoss(
-  { list, path }: SegmentCheck,
+  { list, path, rules }: SegmentCheck,
   severity: CheckSeverity,
   position: number,
   startOffset: number,
   endOffset: number | undefined,
   what: string,
 ): void {
+  // Nobody reads what lies before the start: what is left of it goes with the next retention.
+  if (endOffset !== undefined && endOffset <= rules.startOffset) return;
   const range = endOffset === undefined
     ? `Offsets from ${startOffset} on`
     : `Offsets ${startOffset} to ${endOffset - 1}`;

@@ -88,7 +88,30 @@ export async function checkStore(
   if (status === undefined) throw notAStore(folder, "there is no such folder");
   if (!status.isFolder) throw notAStore(folder, "it is a file");
   if (kindOfFolder(fs, folder) !== "store") throw notAStore(folder, "it has no meta.properties");
-  const check = beginCheck(fs, folder);
+  const list = problemList();
+  const holder = attempt(list, "warning", "", () => findStoreHolder(fs, folder));
+  if (holder !== undefined) {
+    addProblem(list, { severity: "note", path: "", message: `The store is open: ${holder}` });
+  }
+  return await checkStoreFolder(fs, folder, list, holder !== undefined);
+}
+
+/**
+ * As `checkStore`, for who holds the lock of the store and has nothing of it open.
+ *
+ * @param fs Where it is.
+ * @param folder The store's folder.
+ * @param list Gets what does not belong to one partition; what was found before is in it.
+ * @param isOpen Whether somebody may be writing.
+ * @returns Resolves with what was found.
+ */
+export async function checkStoreFolder(
+  fs: FileSystem,
+  folder: string,
+  list: ProblemList = problemList(),
+  isOpen = false,
+): Promise<CheckReport> {
+  const check = beginCheck(fs, folder, list, isOpen);
   checkRootFiles(check);
   const partitions = await checkFolders(check);
   checkMissingFolders(check, partitions);
@@ -116,12 +139,12 @@ async function loadDecoders(): Promise<void> {
   }
 }
 
-function beginCheck(fs: FileSystem, folder: string): StoreCheck {
-  const list = problemList();
-  const holder = attempt(list, "warning", "", () => findStoreHolder(fs, folder));
-  if (holder !== undefined) {
-    addProblem(list, { severity: "note", path: "", message: `The store is open: ${holder}` });
-  }
+function beginCheck(
+  fs: FileSystem,
+  folder: string,
+  list: ProblemList,
+  isOpen: boolean,
+): StoreCheck {
   const meta = checkIdentity(fs, folder, list);
   const marks = readCleanShutdown(fs, folder);
   const metadataName = partitionFolderName(metadataTopic, 0);
@@ -141,7 +164,7 @@ function beginCheck(fs: FileSystem, folder: string): StoreCheck {
   const isOurs = ours !== undefined && ours.metadataEndOffset === metadata?.endOffset &&
     ours.metadataBytes === metadata.logBytes;
   const isClean = isOurs || (ours === undefined && isKafkaClean);
-  if (!isClean && holder === undefined) {
+  if (!isClean && !isOpen) {
     const message = "The store was not closed; the next opening recovers it";
     addProblem(list, { severity: "note", path: "", message });
   }
@@ -152,7 +175,7 @@ function beginCheck(fs: FileSystem, folder: string): StoreCheck {
     fs,
     folder,
     list,
-    isOpen: holder !== undefined,
+    isOpen,
     isClean,
     nodeId: meta?.nodeId ?? 0,
     image: metadata?.image,

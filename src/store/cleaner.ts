@@ -14,7 +14,6 @@ import type { Log } from "../log/log.ts";
 import type { LogCleaned, LogCleaning } from "../log/log_cleaner.ts";
 import { cleanLog } from "../log/log_cleaner.ts";
 import { countCompaction } from "../log/log_stats.ts";
-import type { Clock } from "../platform/clock.ts";
 import { nextTurn } from "../platform/clock.ts";
 import { warn } from "../platform/warning.ts";
 import { hasFolder, logOf, writeFirstDirtyOffsets } from "./partitions.ts";
@@ -28,6 +27,10 @@ interface Cleaner {
   turn: Promise<void>;
   /** Whether the store compacts by itself at this moment. */
   isRunning: boolean;
+  /** How many calls wait for a compaction, or for the end of those before theirs. */
+  waitingCount: number;
+  /** Ends the pause of a compaction that nobody had been waiting for. */
+  hurry: (() => void) | undefined;
   /** Logs that are left alone. */
   readonly uncleanable: WeakSet<Log>;
 }
@@ -55,7 +58,7 @@ export function cleanInBackground(internals: StoreInternals): void {
   const isUsed = [...internals.topics.values()].some(isCompacted);
   if (cleaner.isRunning || !isUsed) return;
   cleaner.isRunning = true;
-  inCleanerTurn(internals, async (signal) => {
+  takeCleanerTurn(internals, async (signal) => {
     while (await cleanDirtiest(internals, signal));
   }).catch((error) => {
     if (!isOttlaError(error, "HANDLE_CLOSED")) warn("Compaction ended", error);
@@ -65,7 +68,8 @@ export function cleanInBackground(internals: StoreInternals): void {
 }
 
 /**
- * Runs when no other compaction of the store does. Closing the store ends it first.
+ * Runs when no other compaction of the store does, for somebody who waits for it. Closing the store
+ * ends it first.
  *
  * @param internals The inside of an open store.
  * @param task Gets a signal that tells when it is to end.
@@ -73,6 +77,21 @@ export function cleanInBackground(internals: StoreInternals): void {
  * @throws What it throws.
  */
 export async function inCleanerTurn<T>(
+  internals: StoreInternals,
+  task: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const cleaner = cleanerOf(internals);
+  cleaner.waitingCount++;
+  // The pauses of the one before keep no process alive, but whoever waits for its end does.
+  cleaner.hurry?.();
+  try {
+    return await takeCleanerTurn(internals, task);
+  } finally {
+    cleaner.waitingCount--;
+  }
+}
+
+async function takeCleanerTurn<T>(
   internals: StoreInternals,
   task: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
@@ -193,7 +212,13 @@ export function checkCompacted(topic: TopicState): void {
 function cleanerOf(internals: StoreInternals): Cleaner {
   let cleaner = cleaners.get(internals);
   if (cleaner === undefined) {
-    cleaner = { turn: Promise.resolve(), isRunning: false, uncleanable: new WeakSet() };
+    cleaner = {
+      turn: Promise.resolve(),
+      isRunning: false,
+      waitingCount: 0,
+      hurry: undefined,
+      uncleanable: new WeakSet(),
+    };
     cleaners.set(internals, cleaner);
   }
   return cleaner;
@@ -206,7 +231,7 @@ async function cleanDirtiest(internals: StoreInternals, signal: AbortSignal): Pr
   const { topic, state, log, range } = candidate;
   try {
     const cleaned = await cleanPartition(internals, topic, state, range, {
-      nextTurn: () => laterTurn(internals.clock, signal),
+      nextTurn: () => laterTurn(internals, signal),
     });
     return cleaned.isComplete;
   } catch (error) {
@@ -230,7 +255,7 @@ async function findDirtiest(
   let looks = 0;
   for (const topic of [...internals.topics.values()].filter(isCompacted)) {
     for (const state of topic.partitions) {
-      if (++looks % looksAtOnce === 0) await laterTurn(internals.clock, signal);
+      if (++looks % looksAtOnce === 0) await laterTurn(internals, signal);
       const candidate = candidateOf(internals, topic, state);
       if (candidate === undefined) continue;
       const isDirtier = dirtiest === undefined ||
@@ -263,19 +288,24 @@ function candidateOf(
   }
 }
 
-/** A turn of the event loop that does not keep the process alive. */
-function laterTurn(clock: Clock, signal: AbortSignal): Promise<void> {
+/** A turn of the event loop that does not keep the process alive, unless somebody waits. */
+function laterTurn(internals: StoreInternals, signal: AbortSignal): Promise<void> {
+  const { clock } = internals;
+  const cleaner = cleanerOf(internals);
+  if (cleaner.waitingCount > 0) return waitedTurn([signal]);
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason);
-    const stop = (): void => {
+    const end = (settle: () => void): void => {
       clock.stopTimer(timer);
-      reject(signal.reason);
-    };
-    const timer = clock.startTimer(() => {
       signal.removeEventListener("abort", stop);
-      resolve();
-    }, 0);
+      cleaner.hurry = undefined;
+      settle();
+    };
+    const stop = (): void => end(() => reject(signal.reason));
+    const goOn = (): void => end(resolve);
+    const timer = clock.startTimer(goOn, 0);
     signal.addEventListener("abort", stop, { once: true });
+    cleaner.hurry = goOn;
   });
 }
 

@@ -12,8 +12,6 @@
  */
 
 import { OttlaError } from "../errors.ts";
-import type { Log } from "../log/log.ts";
-import { nameOfLog } from "../log/log_errors.ts";
 import type { FileSystem } from "../platform/file_system.ts";
 
 /** What is kept free unless somebody says otherwise. */
@@ -38,6 +36,12 @@ export interface DiskSpace {
   askedMs: number;
 }
 
+/** What is appended to: a partition, or several of a topic at once. */
+export interface SpaceTarget {
+  readonly topic: string;
+  readonly partition?: number;
+}
+
 /**
  * The room on the disk of a store, of which nothing is known yet.
  *
@@ -54,18 +58,23 @@ export function diskSpace(fs: FileSystem, folder: string, freeBytesMin: number):
  * Counts bytes that are about to be appended, if there is room for them.
  *
  * @param space The room.
- * @param log The log that they are for.
+ * @param target What they are for.
  * @param sizeBytes How many.
  * @param now In milliseconds since the epoch.
  * @throws OttlaError `DISK_FULL` if fewer would stay free than are to be kept.
  */
-export function claimSpace(space: DiskSpace, log: Log, sizeBytes: number, now: number): void {
+export function claimSpace(
+  space: DiskSpace,
+  target: SpaceTarget,
+  sizeBytes: number,
+  now: number,
+): void {
   const { freeBytesMin } = space;
   if (freeBytesMin === 0) return;
   const isStale = sizeBytes > space.askBytes || now - space.askedMs >= diskAskMs ||
     now < space.askedMs;
   if (isStale || space.freeBytes - sizeBytes < freeBytesMin) askDisk(space, now);
-  if (space.freeBytes - sizeBytes < freeBytesMin) throw noSpaceError(space, log, sizeBytes);
+  if (space.freeBytes - sizeBytes < freeBytesMin) throw noSpaceError(space, target, sizeBytes);
   space.freeBytes -= sizeBytes;
   space.askBytes -= sizeBytes;
 }
@@ -83,14 +92,14 @@ function askDisk(space: DiskSpace, now: number): void {
   space.askedMs = now;
 }
 
-function noSpaceError(space: DiskSpace, log: Log, sizeBytes: number): OttlaError {
+function noSpaceError(space: DiskSpace, target: SpaceTarget, sizeBytes: number): OttlaError {
   const { folder, freeBytes, freeBytesMin } = space;
+  const { topic, partition } = target;
+  const name = partition === undefined ? topic : `${topic}-${partition}`;
   return new OttlaError(
     "DISK_FULL",
-    `Cannot append ${sizeBytes} bytes to ${
-      nameOfLog(log)
-    }: the disk of ${folder} has ${freeBytes} ` +
-      `bytes free, of which diskFreeBytesMin keeps ${freeBytesMin}`,
-    { details: { ...log.source, sizeBytes, freeBytes, diskFreeBytesMin: freeBytesMin } },
+    `Cannot append ${sizeBytes} bytes to ${name}: the disk of ${folder} has ${freeBytes} bytes ` +
+      `free, of which diskFreeBytesMin keeps ${freeBytesMin}`,
+    { details: { topic, partition, sizeBytes, freeBytes, diskFreeBytesMin: freeBytesMin } },
   );
 }

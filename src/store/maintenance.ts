@@ -164,5 +164,7 @@ function retirePartition(
   if (log.commit.failure !== undefined) return [];
   const before = log.doomed.length;
   retireSegments(log, now);
-  return log.doomed.slice(before);
+  const retired = log.doomed.slice(before);
+  log.isStartDue ||= retired.length > 0;
+  return retired;
 }

@@ -64,6 +64,7 @@ import {
   markPowerLoss,
   notAStore,
   removeCleanShutdown,
+  removeTemporaryFiles,
   removePowerLoss,
   showMetaFile,
   writeCleanShutdown,
@@ -198,7 +199,16 @@ async function closeInternals(internals: StoreInternals): Promise<void> {
   } catch (error) {
     throw asStorageError(`close ${internals.folder}`, error);
   } finally {
+    closeInternalsEnd(internals);
+  }
+}
+
+/** The lock is a file too: where the disk takes no write, whoever closes is told so. */
+function closeInternalsEnd(internals: StoreInternals): void {
+  try {
     letGo(internals);
+  } catch (error) {
+    throw asStorageError(`let go of ${internals.folder}`, error);
   }
 }
 
@@ -328,6 +338,7 @@ async function openLocked(
   );
   // A broker may have begun to start before its file was out of sight.
   checkNoBroker(fs, folder);
+  removeTemporaryFiles(fs, folder);
   removeCleanShutdown(fs, folder);
   const metadata = openMetadata({ fs, folder, pool, clock }, state.metadata, nodeId);
   await changeMetadata(metadata, () => firstRecords);

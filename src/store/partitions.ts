@@ -8,6 +8,7 @@ import { batchBytesMax } from "../limits.ts";
 import type { PartitionOffset } from "../log/checkpoint_file.ts";
 import { readOffsetCheckpoint, writeOffsetCheckpoint } from "../log/checkpoint_file.ts";
 import type { Log } from "../log/log.ts";
+import { recoveryPointOf } from "../log/log.ts";
 import type { OpenedLog } from "../log/log_open.ts";
 import { openLog } from "../log/log_open.ts";
 import { logStats } from "../log/log_stats.ts";
@@ -88,7 +89,7 @@ export function writeRecoveryPoints(store: StoreInternals): void {
       add(topic, partition, recoveryPoint);
     } else if (trySyncTransactionIndexes(log)) {
       moved.push(log);
-      add(topic, partition, log.commit.syncedOffset);
+      add(topic, partition, recoveryPointOf(log));
     } else {
       add(topic, partition, log.snapshots.recoveryPoint);
     }
@@ -111,6 +112,7 @@ export function writeStartOffsets(store: StoreInternals): void {
     if (offset > 0) entries.push({ topic, partition, offset });
   }
   writeOffsetCheckpoint(store.fs, joinPath(store.folder, logStartName), entries);
+  for (const { log } of allPartitions(store)) if (log !== undefined) log.isStartDue = false;
 }
 
 /**

@@ -8,15 +8,17 @@
 
 import { OttlaError } from "../errors.ts";
 import type { FileSystem } from "../platform/file_system.ts";
-import { joinPath, readFile, replaceFile } from "../platform/files.ts";
+import { joinPath, readFile, replaceFile, temporarySuffix } from "../platform/files.ts";
 import { metaPropertiesName } from "./meta_properties.ts";
 import { parsePartitionFolderName } from "./topic_name.ts";
 
 /** What `meta.properties` is called while a store is open. */
 const openMetaPropertiesName = "ottla.meta.properties";
-const cleanShutdownName = "ottla.cleanshutdown";
+/** The name of the mark of a clean shutdown. */
+export const cleanShutdownName = "ottla.cleanshutdown";
 const kafkaCleanShutdownName = ".kafka_cleanshutdown";
-const partitionersName = "ottla.partitioners";
+/** The name of the file of partitioners. */
+export const partitionersName = "ottla.partitioners";
 const powerLossName = "ottla.powerloss";
 const lockPrefix = "ottla.lock.";
 /** The version of our own files; a higher one was written by a newer ottla. */
@@ -102,6 +104,11 @@ export function isMetaFileShown(fs: FileSystem, folder: string): boolean {
   return fs.stat(joinPath(folder, metaPropertiesName)) !== undefined;
 }
 
+/** Whether a name in the root is that of a lock, or of one that is being made. */
+export function isLockName(name: string): boolean {
+  return name.startsWith(lockPrefix);
+}
+
 /** Whether ottla has had the folder open, now or before: a lock leaves a file. */
 export function hasLock(fs: FileSystem, folder: string): boolean {
   return fs.list(folder).some(({ name }) => name.startsWith(lockPrefix));
@@ -152,6 +159,13 @@ export function removeCleanShutdown(fs: FileSystem, folder: string): void {
     if (fs.stat(path) !== undefined) fs.remove(path);
   }
   fs.syncFolder(folder);
+}
+
+/** Removes what a crash has left of files that were being replaced; the old ones are in their place. */
+export function removeTemporaryFiles(fs: FileSystem, folder: string): void {
+  for (const { name, isFolder } of fs.list(folder)) {
+    if (!isFolder && name.endsWith(temporarySuffix)) fs.remove(joinPath(folder, name));
+  }
 }
 
 /** Leaves the mark of a clean shutdown. */

@@ -334,8 +334,15 @@ export function deleteRecords(
     const log = logOf(internals, topic, getPartitionState(topic, partition));
     checkNumber("beforeOffset", beforeOffset, -1, Number.MAX_SAFE_INTEGER);
     return lendingReserve(internals.diskSpace, () => {
+      const before = log.startOffset;
       const startOffset = advanceStart(log, beforeOffset);
-      writeStartOffsets(internals);
+      try {
+        writeStartOffsets(internals);
+      } catch (error) {
+        // What is not recorded is not deleted: the next opening would show it again.
+        log.startOffset = before;
+        throw error;
+      }
       retireBelowStart(log);
       sweepRetired(log);
       return startOffset;

@@ -235,6 +235,19 @@ test("a store whose disk is full goes to another one", async () => {
   await closeStore(store);
 });
 
+test("what a recovery might change is not shared by links", async () => {
+  const disk = faultyDisk();
+  const store = await openTestStore(disk.fs, { ack: "os", ...smallSegments });
+  await fill(store);
+  const path = `${storeFolder}/recovery-point`;
+  failNext(disk, { operation: "write", code: "ENOSPC", times: Infinity, path });
+  const { linkedBytes } = await backupStore(store, copyFolder);
+  healDisk(disk);
+  assert.equal(linkedBytes, 0);
+  assert.deepEqual(await openedContent(disk.inner), await contentOfStore(store));
+  await closeStore(store);
+});
+
 test("a log that has failed keeps the store from being copied", async () => {
   const disk = faultyDisk();
   const store = await openTestStore(disk.fs, smallSegments);
@@ -245,6 +258,24 @@ test("a log that has failed keeps the store from being copied", async () => {
   const backing = backupStore(store, copyFolder);
   await assert.rejects(backing, refused("KAFKA_STORAGE_ERROR", "orders-0"));
   assert.equal(disk.inner.stat(copyFolder), undefined);
+  await closeStore(store).catch(() => {});
+});
+
+test("a log that fails while it is being copied keeps the copy from being made", async () => {
+  const disk = faultyDisk();
+  const store = await openTestStore(disk.fs, smallSegments);
+  await fill(store);
+  let open = (): void => {};
+  const gate = new Promise<void>((resolve) => open = resolve);
+  const other = memoryFileSystem();
+  const syncData = (): Promise<void> => gate;
+  const backing = backupStore(store, copyFolder, { fileSystem: { ...other, syncData } });
+  while (other.stat(`${copyFolder}/orders-0`) === undefined) await nextTurn();
+  failNext(disk, { operation: "sync", code: "EIO", path: "orders-0" });
+  await assert.rejects(append(store, "orders", { value: "x", partition: 0 }));
+  open();
+  await assert.rejects(backing, refused("KAFKA_STORAGE_ERROR", "orders-0"));
+  assert.equal(other.stat(copyFolder), undefined);
   await closeStore(store).catch(() => {});
 });
 

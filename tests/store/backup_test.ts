@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 
 import { append, appendBatch } from "../../src/client/append.ts";
+import { compactTopic } from "../../src/client/compact_topic.ts";
 import { deleteTopic } from "../../src/client/delete_topic.ts";
 import { commitOffsets, committedOffsets } from "../../src/client/groups.ts";
 import { diskFileSystem } from "../../src/platform/disk_file_system.ts";
@@ -219,6 +220,34 @@ test("retention removes what is being copied only afterwards", () =>
     assert.deepEqual(await valuesIn(store, "orders"), numberedText(55, 60));
     const { partitions } = await openedContent(fs);
     assert.deepEqual(partitions["orders-0"]?.values, numberedText(0, 60));
+  }, smallSegments));
+
+test("compaction replaces what is being copied, and the copy holds what was there before", () =>
+  withStore(async (store, fs) => {
+    await createTopic(store, "prices", { cleanupPolicy: "compact" });
+    for (const { value } of numbered(0, 60)) {
+      await append(store, "prices", { key: value.slice(0, 2), value }, { ack: "os" });
+    }
+    const wanted = await contentOfStore(store);
+    let open = (): void => {};
+    const gate = new Promise<void>((resolve) => open = resolve);
+    const other = memoryFileSystem();
+    const syncData = async (file: number): Promise<void> => {
+      await gate;
+      await other.syncData(file);
+    };
+    const backing = backupStore(store, copyFolder, { fileSystem: { ...other, syncData } });
+    // Until the first file of the partition waits to be synced.
+    while (other.stat(`${copyFolder}/prices-0`) === undefined) await nextTurn();
+    const { keptRecords } = await compactTopic(store, "prices");
+    assert.ok(keptRecords < 60);
+    const names = fs.list(`${storeFolder}/prices-0`).map(({ name }) => name);
+    assert.ok(names.some((name) => name.endsWith(".log.deleted")));
+    open();
+    await backing;
+    assert.deepEqual(await openedContent(other), wanted);
+    const left = fs.list(`${storeFolder}/prices-0`).map(({ name }) => name);
+    assert.deepEqual(left.filter((name) => name.endsWith(".deleted")), []);
   }, smallSegments));
 
 test("topics come and go meanwhile", () =>

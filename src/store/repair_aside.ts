@@ -1,0 +1,155 @@
+/**
+ * Keeps what a repair takes out of a store: nothing is changed or removed before its bytes are on
+ * disk somewhere else. Each repair has a folder of its own, `<aside>/1`, `<aside>/2` and so on, in
+ * which files have the paths that they had in the store; a stretch of a file has the position where
+ * it began behind its name.
+ */
+
+import type { FileHandle } from "../platform/file_system.ts";
+import { folderOf, joinPath, makeFolderSynced, replaceFile } from "../platform/files.ts";
+import type { Repair } from "./repair_report.ts";
+import { addStep } from "./repair_report.ts";
+
+const copyBytes = 1024 * 1024;
+const runsMax = 1_000_000;
+
+/**
+ * Keeps a stretch of a file.
+ *
+ * @param repair The repair.
+ * @param path The file, from the store's folder on.
+ * @param start Where the stretch begins.
+ * @param end Where it ends.
+ */
+export function keepStretch(repair: Repair, path: string, start: number, end: number): void {
+  if (!repair.isDryRun && end > start) copyAside(repair, path, `${path}.${start}`, start, end);
+}
+
+/**
+ * Keeps a file whole.
+ *
+ * @param repair The repair.
+ * @param path The file, from the store's folder on; one that is not there is passed over.
+ */
+export function keepFile(repair: Repair, path: string): void {
+  const sizeBytes = repair.fs.stat(joinPath(repair.folder, path))?.sizeBytes;
+  if (repair.isDryRun || sizeBytes === undefined) return;
+  copyAside(repair, path, path, 0, sizeBytes);
+}
+
+/**
+ * Replaces a file by another content, and keeps what it was.
+ *
+ * @param repair The repair.
+ * @param path The file, from the store's folder on.
+ * @param bytes All of its new content.
+ * @param message What is being done.
+ */
+export function replaceKept(
+  repair: Repair,
+  path: string,
+  bytes: Uint8Array,
+  message: string,
+): void {
+  addStep(repair, path, message);
+  if (repair.isDryRun) return;
+  keepFile(repair, path);
+  replaceFile(repair.fs, joinPath(repair.folder, path), bytes);
+}
+
+/**
+ * Removes a file from the store, and keeps what it was.
+ *
+ * @param repair The repair.
+ * @param path The file, from the store's folder on; one that is not there is passed over.
+ * @param message What is being done.
+ */
+export function removeKept(repair: Repair, path: string, message: string): void {
+  const { fs, folder } = repair;
+  const whole = joinPath(folder, path);
+  if (fs.stat(whole) === undefined) return;
+  addStep(repair, path, message);
+  if (repair.isDryRun) return;
+  keepFile(repair, path);
+  fs.remove(whole);
+  fs.syncFolder(folderOf(whole));
+}
+
+/**
+ * Moves a folder out of the store as it is.
+ *
+ * @param repair The repair.
+ * @param path The folder, from the store's folder on.
+ * @param message What is being done.
+ */
+export function moveFolderAside(repair: Repair, path: string, message: string): void {
+  const { fs, folder } = repair;
+  addStep(repair, path, message);
+  if (repair.isDryRun) return;
+  const target = joinPath(runFolderOf(repair), path);
+  makeFolderSynced(fs, folderOf(target));
+  fs.rename(joinPath(folder, path), target);
+  fs.syncFolder(folderOf(target));
+  fs.syncFolder(folderOf(joinPath(folder, path)));
+}
+
+function copyAside(
+  repair: Repair,
+  path: string,
+  keptPath: string,
+  start: number,
+  end: number,
+): void {
+  const { fs, folder } = repair;
+  const target = findFreeName(repair, joinPath(runFolderOf(repair), keptPath));
+  makeFolderSynced(fs, folderOf(target));
+  const source = fs.open(joinPath(folder, path), "read");
+  try {
+    const copy = fs.createExclusive(target);
+    try {
+      copyStretch(repair, source, copy, start, end);
+      fs.syncDataNow(copy);
+    } finally {
+      fs.close(copy);
+    }
+  } finally {
+    fs.close(source);
+  }
+  fs.syncFolder(folderOf(target));
+}
+
+/** What was kept stays, should the same file be changed twice. */
+function findFreeName({ fs }: Repair, path: string): string {
+  let free = path;
+  for (let count = 2; fs.stat(free) !== undefined && count < runsMax; count++) {
+    free = `${path}.${count}`;
+  }
+  return free;
+}
+
+function copyStretch(
+  { fs }: Repair,
+  source: FileHandle,
+  target: FileHandle,
+  start: number,
+  end: number,
+): void {
+  const buffer = new Uint8Array(Math.min(copyBytes, end - start));
+  for (let position = start; position < end;) {
+    const count = fs.read(source, buffer.subarray(0, end - position), position);
+    if (count === 0) return;
+    fs.write(target, buffer.subarray(0, count), position - start);
+    position += count;
+  }
+}
+
+/** The folder of this repair, made when it is first needed. */
+function runFolderOf(repair: Repair): string {
+  if (repair.runFolder !== undefined) return repair.runFolder;
+  const { fs, asideFolder } = repair;
+  let run = 1;
+  while (fs.stat(joinPath(asideFolder, String(run))) !== undefined && run < runsMax) run++;
+  repair.runFolder = joinPath(asideFolder, String(run));
+  makeFolderSynced(fs, repair.runFolder);
+  return repair.runFolder;
+}
