@@ -28,6 +28,9 @@ export type {
   CheckSeverity,
   PartitionCheck,
 } from "./src/store/check_report.ts";
+export { repairStore } from "./src/store/repair_store.ts";
+export type { RepairOptions } from "./src/store/repair_store.ts";
+export type { RepairLoss, RepairReport, RepairStep } from "./src/store/repair_report.ts";
 export { closeStore, flush, openStore } from "./src/store/open_store.ts";
 export type { RecoveryReport, Store, StoreOptions } from "./src/store/store.ts";
 

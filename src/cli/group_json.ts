@@ -63,7 +63,16 @@ export function groupValueJson<Type extends GroupRecordType>(
   const { version } = value;
   const shown = type === "GroupMetadata" ? shownMetadata(value as MetadataValue) : value;
   const data = messageJson(groupRecordSchemas[type].value, shown, version);
-  return { version: String(version), data };
+  return { version: String(version), data: withKafkaNames(data) };
+}
+
+/** One field has another name here, as a record has a version of its own. */
+function withKafkaNames(
+  data: { readonly [name: string]: Json },
+): { readonly [name: string]: Json } {
+  return Object.fromEntries(
+    Object.entries(data).map(([name, one]) => [name === "imageVersion" ? "version" : name, one]),
+  );
 }
 
 function shownMetadata(value: MetadataValue): object {

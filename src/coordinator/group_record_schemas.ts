@@ -173,7 +173,8 @@ export const groupRecordSchemas = {
   ConsumerGroupRegularExpression: {
     number: 16,
     key: { group: string, regularExpression: string },
-    value: { topics: strings, version: int64, timestamp: int64 },
+    // Kafka's name is `version`, which is here that of the record.
+    value: { topics: strings, imageVersion: int64, timestamp: int64 },
     versionMax: 0,
     flexibleSince: 0,
   },

@@ -12,6 +12,8 @@
 /** Waits until everything below an offset is on disk. */
 interface Waiter {
   readonly endOffset: number;
+  /** Whether the sync that is under way, which began before, is not the one that it waits for. */
+  needsNewSync: boolean;
   /** Since when, if anybody wants to know how long; else -1. */
   readonly sinceMs: number;
   readonly resolve: () => void;
@@ -106,25 +108,29 @@ export function waitUntilSynced(
 ): Promise<void> {
   if (commit.failure !== undefined) return Promise.reject(commit.failure);
   if (endOffset <= commit.syncedOffset) return Promise.resolve();
-  return waitForSync(commit, endOffset, sinceMs);
+  return waitForSync(commit, endOffset, sinceMs, false);
 }
 
 /**
- * Waits for a sync that begins now or later, even if everything below the offset is on disk.
+ * Waits for a sync that begins from now on, even if everything below the offset is on disk.
  *
  * @param commit The stage.
  * @param endOffset Behind what must be on disk.
- * @param sinceMs As for `waitUntilSynced`.
  * @returns Resolves when it is done.
  */
-export function waitForSync(
+export function waitForNewSync(commit: GroupCommit, endOffset: number): Promise<void> {
+  return waitForSync(commit, endOffset, -1, true);
+}
+
+function waitForSync(
   commit: GroupCommit,
   endOffset: number,
-  sinceMs = -1,
+  sinceMs: number,
+  needsNewSync: boolean,
 ): Promise<void> {
   if (commit.failure !== undefined) return Promise.reject(commit.failure);
   return new Promise((resolve, reject) => {
-    commit.waiters.push({ endOffset, sinceMs, resolve, reject });
+    commit.waiters.push({ endOffset, needsNewSync, sinceMs, resolve, reject });
     if (commit.isSyncing) return;
     commit.isSyncing = true;
     queueMicrotask(() => void syncUntilNobodyWaits(commit));
@@ -144,6 +150,7 @@ export function rejectWaiters(commit: GroupCommit, error: Error): void {
 async function syncUntilNobodyWaits(commit: GroupCommit): Promise<void> {
   try {
     while (commit.waiters.length > 0) {
+      for (const waiter of commit.waiters) waiter.needsNewSync = false;
       const { endOffset, done } = commit.sync();
       if (done !== undefined) await done;
       noteSynced(commit, endOffset);
@@ -167,7 +174,7 @@ function noteSynced(commit: GroupCommit, endOffset: number): void {
   // already.
   let kept = 0;
   for (const waiter of waiters) {
-    if (waiter.endOffset <= endOffset) waiter.resolve();
+    if (waiter.endOffset <= endOffset && !waiter.needsNewSync) waiter.resolve();
     else waiters[kept++] = waiter;
   }
   waiters.length = kept;

@@ -31,7 +31,13 @@ import {
 } from "./accepted_batches.ts";
 import type { GatheredAppends } from "./gathered_appends.ts";
 import type { GroupCommit } from "./group_commit.ts";
-import { hideUntilSynced, rejectWaiters, visibleEnd, waitForSync, waitUntilSynced } from "./group_commit.ts";
+import {
+  hideUntilSynced,
+  rejectWaiters,
+  visibleEnd,
+  waitForNewSync,
+  waitUntilSynced,
+} from "./group_commit.ts";
 import type { LeaderEpochCache } from "./leader_epoch_cache.ts";
 import { noteEpoch } from "./leader_epoch_file.ts";
 import { batchTooLargeError, closedError, poisonError, storageError } from "./log_errors.ts";
@@ -234,6 +240,8 @@ export function rollLog(log: Log): void {
     sealSegment(active, log.config);
     const segment = createSegment(place, active.endOffset, log.config, log.clock.now());
     log.pool.fs.syncFolder(log.folder);
+    // Its indexes are to be synced, even if all of its batches are.
+    if (log.unsynced.at(-1) !== active) log.unsynced.push(active);
     log.segments.push(segment);
   } catch (cause) {
     throw storageError(log, cause, "begin a segment of");
@@ -242,7 +250,7 @@ export function rollLog(log: Log): void {
   takeSnapshotIfUsed(log);
   // Bounds what a recovery has to read. Nobody waits; a failure poisons the log and so reaches who
   // comes next.
-  syncSealed(log, active.endOffset).catch(() => {});
+  syncFiles(log, active.endOffset).catch(() => {});
 }
 
 /**
@@ -253,23 +261,11 @@ export function rollLog(log: Log): void {
  * @param endOffset Behind what must be on disk.
  * @returns Resolves when it is.
  */
-export function syncSealed(log: Log, endOffset: number): Promise<void> {
+export function syncFiles(log: Log, endOffset: number): Promise<void> {
   const { commit, unsynced } = log;
-  return unsynced.length > 0 ? waitForSync(commit, endOffset) : waitUntilSynced(commit, endOffset);
-}
-
-/**
- * Where a recovery may begin. A sealed segment that is to be synced counts from its beginning, even
- * if all of its batches are on disk: what was cut off it may not be.
- *
- * @param log The log.
- * @returns An offset below which everything is on disk.
- */
-export function recoveryPointOf(log: Log): number {
-  const { commit: { syncedOffset }, unsynced } = log;
-  const first = unsynced[0];
-  const isSealed = first !== undefined && first !== activeSegment(log);
-  return isSealed ? Math.min(syncedOffset, first.baseOffset) : syncedOffset;
+  return unsynced.length > 0
+    ? waitForNewSync(commit, endOffset)
+    : waitUntilSynced(commit, endOffset);
 }
 
 /**

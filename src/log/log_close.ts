@@ -3,13 +3,7 @@
 import { syncIndexFiles } from "../segment/index_file.ts";
 import { sealSegment } from "../segment/segment_load.ts";
 import type { Log } from "./log.ts";
-import {
-  abandonLog,
-  activeSegment,
-  checkUsable,
-  syncSealed,
-  tryWriteAccepted,
-} from "./log.ts";
+import { abandonLog, activeSegment, checkUsable, syncFiles, tryWriteAccepted } from "./log.ts";
 import { syncSnapshots, takeSnapshotIfUsed } from "./producer_snapshots.ts";
 import { sweepRetired } from "./retired_segments.ts";
 import { syncTransactionIndexes } from "./transaction_indexes.ts";
@@ -30,7 +24,7 @@ export async function closeLog(log: Log): Promise<number> {
     const failure = tryWriteAccepted(log);
     // From here on nothing is taken, so that what is on disk in the end is all there is.
     log.isClosed = true;
-    await syncSealed(log, activeSegment(log).endOffset);
+    await syncFiles(log, activeSegment(log).endOffset);
     const active = activeSegment(log);
     sealSegment(active, log.config);
     if (active.endOffset > log.openedOffset) await syncIndexFiles(active);

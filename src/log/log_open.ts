@@ -24,8 +24,9 @@ import { closePooledFile, handleOf } from "../platform/file_pool.ts";
 import type { FileSystem } from "../platform/file_system.ts";
 import { folderOf, joinPath } from "../platform/files.ts";
 import type { BatchSource } from "../record/batch_view.ts";
+import { syncIndexFilesNow } from "../segment/index_file.ts";
 import type { Segment } from "../segment/segment.ts";
-import { removeSegmentFiles, truncateSegment } from "../segment/segment.ts";
+import { truncateSegment } from "../segment/segment.ts";
 import type { Gap, ScanResult } from "../segment/segment_load.ts";
 import {
   createSegment,
@@ -47,7 +48,14 @@ import { syncLog } from "./log_sync.ts";
 import { loadProducers } from "./producer_replay.ts";
 import { producerSnapshots } from "./producer_snapshots.ts";
 import { producerStates } from "./producer_state.ts";
-import { cutAtHole, cutTail, findHole, isFullDisk, writeAgain } from "./torn_tail.ts";
+import {
+  cutAtHole,
+  cutTail,
+  findHole,
+  isFullDisk,
+  setSegmentAside,
+  writeAgain,
+} from "./torn_tail.ts";
 import { restoreTransactionIndexes } from "./transaction_indexes.ts";
 
 /** What to open. */
@@ -176,7 +184,10 @@ function recoverSegment(
   walk: Walk,
 ): boolean {
   const { recoveryPoint, config, clock } = place;
-  const trustedOffset = place.wasBrokers ? Math.min(recoveryPoint, baseOffset) : recoveryPoint;
+  // A power cut may have taken entries of one index and spared those of the other, which then speak
+  // of a time that is too early: indexes of the active segment are written and not synced.
+  const isUntrusted = place.wasBrokers || place.lostPower;
+  const trustedOffset = isUntrusted ? Math.min(recoveryPoint, baseOffset) : recoveryPoint;
   const now = clock.now();
   let { segment, result } = openLastSegment(place, baseOffset, config, now, trustedOffset);
   let nextBase = laterBases[0];
@@ -210,8 +221,12 @@ function startAt(place: LogPlace, segments: Segment[]): boolean {
   const last = segments.at(-1);
   if (last !== undefined && last.endOffset >= startOffset) return false;
   // A start behind the end: what was deleted on request is all there was, and its offsets are not
-  // given out again.
-  for (const segment of segments.splice(0)) removeSegmentFiles(segment);
+  // given out again. But the start is a number in a text without a checksum, so nothing is thrown
+  // away.
+  for (const segment of segments.splice(0)) {
+    closePooledFile(pool, segment.log);
+    setSegmentAside(place, segment.baseOffset);
+  }
   segments.push(createSegment(place, startOffset, place.config, place.clock.now()));
   pool.fs.syncFolder(place.folder);
   return true;
@@ -290,6 +305,7 @@ function closeRecovered(
 ): void {
   try {
     sealSegment(segment, config);
+    syncIndexFilesNow(segment);
   } catch (error) {
     // A disk that takes no index can still be read; the next opening makes the index again.
     if (!isFullDisk(error)) throw error;

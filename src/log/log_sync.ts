@@ -56,7 +56,9 @@ export function syncLog(log: Log): { endOffset: number; done: Promise<void> | un
   const done = Promise.all(syncs).then(() => {
     countSync(log, startMs, endOffset);
     log.lastSyncMs = log.clock.now();
-    const isSynced = (segment: Segment): boolean => segment.endOffset <= endOffset;
+    // One that has been sealed meanwhile has indexes that are not synced.
+    const isSynced = (segment: Segment): boolean =>
+      segment.endOffset <= endOffset && (segment !== active || active === activeSegment(log));
     const kept = log.unsynced.filter((segment) =>
       !segments.includes(segment) || !isSynced(segment)
     );
@@ -68,6 +70,20 @@ export function syncLog(log: Log): { endOffset: number; done: Promise<void> | un
   return { endOffset, done };
 }
 
+/**
+ * Where a recovery may begin. A sealed segment that is to be synced counts from its beginning, even
+ * if all of its batches are on disk: what was cut off it may not be.
+ *
+ * @param log The log.
+ * @returns An offset below which everything is on disk.
+ */
+export function recoveryPointOf(log: Log): number {
+  const { commit: { syncedOffset }, unsynced } = log;
+  const first = unsynced[0];
+  const isSealed = first !== undefined && first !== activeSegment(log);
+  return isSealed ? Math.min(syncedOffset, first.baseOffset) : syncedOffset;
+}
+
 async function syncSegment(log: Log, segment: Segment): Promise<void> {
   const { pool } = log;
   const turns = turnsOf(pool);
@@ -76,7 +92,8 @@ async function syncSegment(log: Log, segment: Segment): Promise<void> {
   try {
     // While it waited its turn the segment may have been removed, or the log abandoned. One that
     // was retired counts until its files go: a crash may bring it back before the new start.
-    if (!log.unsynced.includes(segment)) return;
+    const isSynced = segment.endOffset <= log.commit.syncedOffset;
+    if (!log.unsynced.includes(segment) || (segment.isDoomed && isSynced)) return;
     if (log.isClosed && log.commit.waiters.length === 0) throw closedError(log);
     const file = pinFile(pool, segment.log);
     try {

@@ -20,7 +20,7 @@ import { joinPath, readFile } from "../platform/files.ts";
 import { decrementSequence } from "../record/batch_view.ts";
 import { segmentFileName } from "../segment/segment_file_name.ts";
 import type { Log } from "./log.ts";
-import { recoveryPointOf } from "./log.ts";
+import { recoveryPointOf } from "./log_sync.ts";
 import { storageError } from "./log_errors.ts";
 import type { ProducerSnapshotEntry } from "./producer_snapshot_file.ts";
 import { parseProducerSnapshot, printProducerSnapshot } from "./producer_snapshot_file.ts";

@@ -139,7 +139,15 @@ function tornPath(place: SegmentPlace, baseOffset: number, position: number): st
   return joinPath(place.folder, name);
 }
 
-function setSegmentAside(place: SegmentPlace, baseOffset: number): number {
+/**
+ * Puts a whole segment aside.
+ *
+ * @param place Where the log lies.
+ * @param baseOffset The segment's; nobody has its files open.
+ * @returns How many bytes its log had.
+ * @throws OttlaError `KAFKA_STORAGE_ERROR` if the disk does not let it.
+ */
+export function setSegmentAside(place: SegmentPlace, baseOffset: number): number {
   const { fs } = place.pool;
   const path = joinPath(place.folder, segmentFileName(baseOffset, "log"));
   try {

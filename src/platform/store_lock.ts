@@ -250,6 +250,8 @@ function linkLockFallback(fs: FileSystem, path: string, bytes: Uint8Array): void
 function removeLeftovers(fs: FileSystem, folder: string, generations: readonly number[]): void {
   const lower = generations.toSorted((left, right) => left - right).map(lockName);
   try {
+    // A power cut that spared the removal alone would leave no trace of who was here.
+    if (lower.length > 0) fs.syncFolder(folder);
     for (const name of lower) removeIfThere(fs, joinPath(folder, name));
     for (const { name } of fs.list(folder)) {
       if (isTemporaryLockName(name)) removeIfThere(fs, joinPath(folder, name));

@@ -223,8 +223,8 @@ function scanInto(
   const gaps: Gap[] = [];
   const scannedBytes = logBytes - segment.sizeBytes;
   let hasProducers = false;
-  // The last batch has none behind it to tell a wrong first offset by. Where nothing is compacted it
-  // begins where the one before it ends.
+  // The last batch has none behind it to tell a wrong first offset by. Where nothing is compacted
+  // it begins where the one before it ends.
   const isCompacted = config.cleanupPolicy?.includes("compact") !== false;
   const fits = (lastOffset: number, behind: number): boolean =>
     (isCompacted || behind < logBytes) && endsBeforeNext(segment, file, behind, lastOffset);

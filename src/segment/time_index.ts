@@ -163,7 +163,9 @@ export function decodeTimeEntries(
     const timestamp = getInt64(view, at);
     const offset = index.baseOffset + view.getInt32(at + 8);
     const last = lastTimeEntry(index);
-    const rises = timestamp > last.timestamp && offset >= last.offset;
+    // No batch has a timestamp that is no safe integer.
+    const rises = timestamp > last.timestamp && offset >= last.offset &&
+      timestamp <= Number.MAX_SAFE_INTEGER;
     // The zeros behind the entries of a preallocated file would pass as a first entry of the year
     // 1970.
     const isZeros = timestamp === 0 && offset === index.baseOffset && index.count === 0;

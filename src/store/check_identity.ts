@@ -1,6 +1,6 @@
 /**
- * Checks whom a folder says it belongs to. `meta.properties` has no checksum, so what it says is held
- * against the metadata log, which names node and directory of every partition.
+ * Checks whom a folder says it belongs to. `meta.properties` has no checksum, so what it says is
+ * held against the metadata log, which names node and directory of every partition.
  */
 
 import type { FileSystem } from "../platform/file_system.ts";

@@ -64,8 +64,8 @@ import {
   markPowerLoss,
   notAStore,
   removeCleanShutdown,
-  removeTemporaryFiles,
   removePowerLoss,
+  removeTemporaryFiles,
   showMetaFile,
   writeCleanShutdown,
 } from "./store_files.ts";

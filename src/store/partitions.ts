@@ -8,9 +8,9 @@ import { batchBytesMax } from "../limits.ts";
 import type { PartitionOffset } from "../log/checkpoint_file.ts";
 import { readOffsetCheckpoint, writeOffsetCheckpoint } from "../log/checkpoint_file.ts";
 import type { Log } from "../log/log.ts";
-import { recoveryPointOf } from "../log/log.ts";
 import type { OpenedLog } from "../log/log_open.ts";
 import { openLog } from "../log/log_open.ts";
+import { recoveryPointOf } from "../log/log_sync.ts";
 import { logStats } from "../log/log_stats.ts";
 import {
   findTopicIdOfFolder,

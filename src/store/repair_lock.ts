@@ -18,7 +18,8 @@ import type { Repair } from "./repair_report.ts";
  *
  * @param repair The repair.
  * @param clock What time it is.
- * @throws OttlaError `STORE_LOCKED` if one was written lately: whoever holds it is about to find out.
+ * @throws OttlaError `STORE_LOCKED` if one was written lately: whoever holds it is about to find
+ * out.
  */
 export function repairLocks(repair: Repair, clock: Clock): void {
   const { fs, folder } = repair;

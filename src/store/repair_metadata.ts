@@ -1,10 +1,10 @@
 /**
  * Repairs the metadata log.
  *
- * Without it nothing says which topics there are. So all records that can be read are gathered, from
- * the newest good snapshot and the batches behind it, those that contradict what is left are dropped,
- * and topics of which only a folder is left are made again with the settings of a new topic. Of this
- * a metadata log is written that begins anew at offset 0.
+ * Without it nothing says which topics there are. So all records that can be read are gathered,
+ * from the newest good snapshot and the batches behind it, those that contradict what is left are
+ * dropped, and topics of which only a folder is left are made again with the settings of a new
+ * topic. Of this a metadata log is written that begins anew at offset 0.
  */
 
 import { OttlaError } from "../errors.ts";
@@ -234,10 +234,9 @@ function recoverTopic(
   });
   for (const record of records) saveRecord(saved, record, "log");
   if (records.length === 0) return;
-  const what = known === undefined ? "The topic is made again with settings of a new one" : "Its";
   const message = known === undefined
-    ? `${what}, its folders are there`
-    : `${what} partitions up to ${partitionCount - 1} are made again, their folders are there`;
+    ? "The topic is made again with settings of a new one, its folders are there"
+    : `Its partitions up to ${partitionCount - 1} are made again, their folders are there`;
   addStep(repair, topic, message);
 }
 

@@ -32,7 +32,9 @@ export interface RepairReport {
   readonly losses: readonly RepairLoss[];
   /** The folder with the bytes that were taken out; undefined if there are none. */
   readonly keptIn: string | undefined;
-  /** What a check found afterwards; in a dry run, what it finds now. Undefined if there can be none. */
+  /**
+   * What a check found afterwards; in a dry run, what it finds now. Undefined if there can be none.
+   */
   readonly check: CheckReport | undefined;
 }
 

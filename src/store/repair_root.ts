@@ -1,4 +1,6 @@
-/** Repairs the files in the root of a store: whom it belongs to, and what is recorded of its logs. */
+/**
+ * Repairs the files in the root of a store: whom it belongs to, and what is recorded of its logs.
+ */
 
 import { isOttlaError, OttlaError } from "../errors.ts";
 import type { PartitionOffset } from "../log/checkpoint_file.ts";
@@ -18,6 +20,7 @@ import {
   partitionersName,
   readMetaFile,
   readPartitioners,
+  removePowerLoss,
 } from "./store_files.ts";
 import { parsePartitionFolderName, partitionFolderName } from "./topic_name.ts";
 
@@ -99,6 +102,8 @@ export function markUnclean(repair: Repair): void {
     keepFile(repair, name);
     fs.remove(path);
   }
+  // A log that ends at a hole was mended; what lies behind it is not to be cut off any more.
+  removePowerLoss(fs, folder);
   const shown = joinPath(folder, metaPropertiesName);
   const hidden = joinPath(folder, `ottla.${metaPropertiesName}`);
   const bytes = readFile(fs, shown);

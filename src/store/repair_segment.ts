@@ -1,7 +1,7 @@
 /**
- * Takes damaged stretches out of the log of a segment. What is good stays byte by byte; in the place
- * of offsets that are lost comes a batch without records, so that a log without compaction stays
- * without gaps, and no offset is given out twice. Brokers and Kafka's tools read over it.
+ * Takes damaged stretches out of the log of a segment. What is good stays byte by byte; in the
+ * place of offsets that are lost comes a batch without records, so that a log without compaction
+ * stays without gaps, and no offset is given out twice. Brokers and Kafka's tools read over it.
  */
 
 import { isOttlaError, OttlaError } from "../errors.ts";

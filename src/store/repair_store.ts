@@ -98,8 +98,8 @@ const roundsMax = 4;
  * @param options See `RepairOptions`.
  * @returns Resolves with what was done, what is lost, and what a check finds now.
  * @throws TypeError or RangeError for an argument of the wrong kind. OttlaError `STORE_LOCKED` if
- * somebody has the store open, `STORE_INVALID` if the folder is no store, `UNSUPPORTED_VERSION` if a
- * newer version wrote it, `DISK_FULL` or `KAFKA_STORAGE_ERROR` if the disk fails. It can be begun
+ * somebody has the store open, `STORE_INVALID` if the folder is no store, `UNSUPPORTED_VERSION` if
+ * a newer version wrote it, `DISK_FULL` or `KAFKA_STORAGE_ERROR` if the disk fails. It can be begun
  * again.
  */
 export async function repairStore(
@@ -302,8 +302,8 @@ function repairMissingFolders(
 }
 
 /**
- * Forgets of every log that was mended how far it was on disk, so that all of it is recovered, and of
- * every log what lies behind its end.
+ * Forgets of every log that was mended how far it was on disk, so that all of it is recovered, and
+ * of every log what lies behind its end.
  */
 function repairCheckpoints(
   repair: Repair,

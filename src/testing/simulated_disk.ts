@@ -41,7 +41,7 @@ export interface SimulatedDiskOptions {
   readonly faults?: DiskFaults;
   /**
    * How many bytes fit, in blocks of 4,096: more is `ENOSPC`. Names take no room. No limit unless
-   * given.
+   * given. A store keeps `diskFreeBytesMin` of it free, 16 MiB unless it is told otherwise.
    */
   readonly capacityBytes?: number;
 }

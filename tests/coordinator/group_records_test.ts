@@ -8,6 +8,7 @@ import fc from "fast-check";
 import { loadCrc32c } from "../../src/bytes/crc32c.ts";
 import { javaHash, javaHashPartition } from "../../src/bytes/java_hash.ts";
 import { zeroUuid } from "../../src/bytes/uuid.ts";
+import { groupValueJson } from "../../src/cli/group_json.ts";
 import type { GroupRecord, GroupRecordType } from "../../src/coordinator/group_records.ts";
 import {
   decodeGroupKey,
@@ -199,6 +200,20 @@ describe("records of groups", () => {
         }
       }),
     );
+  });
+
+  it("keep the version of a record and that of the metadata it was made from apart", () => {
+    const key = {
+      type: "ConsumerGroupRegularExpression",
+      group: "g1",
+      regularExpression: "a.*",
+    } as const;
+    const value = { version: 0, topics: ["a1"], imageVersion: 2 ** 47, timestamp: 5 };
+    const encoded = encodeGroupRecord({ key, value });
+    assert.deepEqual(decodeGroupKey(encoded.key), key);
+    assert.deepEqual(decodeGroupValue(key.type, encoded.value!), value);
+    const shown = { topics: ["a1"], version: 2 ** 47, timestamp: 5 };
+    assert.deepEqual(groupValueJson(key.type, value), { version: "0", data: shown });
   });
 });
 

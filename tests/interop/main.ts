@@ -16,6 +16,7 @@ import { checkJudge } from "./judge_checks.ts";
 import { checkKafkaFolders } from "./kafka_checks.ts";
 import { checkKafkaGroups } from "./kafka_groups_checks.ts";
 import { checkOttlaFolders } from "./ottla_checks.ts";
+import { checkRepair } from "./repair_checks.ts";
 import { findKafka, withScratchFolder } from "./project.ts";
 import type { Kafka } from "./kafka_tools.ts";
 
@@ -37,6 +38,7 @@ async function runChecks(checks: Checks, kafka: Kafka, scratch: string): Promise
   await checkCompaction(checks, kafka, join(scratch, "compacted"));
   await checkBoot(checks, kafka, folder);
   await checkKafkaFolders(checks, kafka, join(scratch, "kafka"));
+  await checkRepair(checks, kafka, join(scratch, "repaired"));
   const groupsFolder = join(scratch, "groups");
   const known = await checkGroupsFolder(checks, kafka, groupsFolder);
   if (known !== undefined) await checkGroupsBoot(checks, kafka, groupsFolder, known);

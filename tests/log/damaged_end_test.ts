@@ -4,7 +4,7 @@
  */
 
 import assert from "node:assert/strict";
-import { describe, it } from "node:test";
+import { describe, it, test } from "node:test";
 
 import { abandonLog } from "../../src/log/log.ts";
 import { closeLog } from "../../src/log/log_close.ts";
@@ -69,7 +69,7 @@ describe("a log that was closed", () => {
     });
   }
 
-  it("and has a batch that claims more offsets than it has gives the batches behind it", async () => {
+  it("and has a batch that claims too many offsets gives those behind it", async () => {
     for (let batch = 0; batch < count - 1; batch++) {
       const fs = await closedLog();
       flipByte(fs, segmentPath(0), batch * numberedBatchBytes + field.lastOffsetDelta + 3, 0x07);
@@ -127,4 +127,13 @@ describe("a segment with batches of another one", () => {
     const { log } = openTestLog(fs, { config: { ...config, ...small } });
     assert.equal(readLog(log).records[1]!.value, "v2");
   });
+});
+
+test("a log that ends before its start is put aside, as the start has no checksum", async () => {
+  const fs = await closedLog({ segmentBytes: 4 * numberedBatchBytes });
+  const before = [0, 4].map((base) => readFile(fs, segmentPath(base))!);
+  const { log } = openTestLog(fs, { config, startOffset: 90 });
+  assert.deepEqual([log.startOffset, log.endOffset], [90, 90]);
+  const torn = filesOf(fs).filter((name) => name.endsWith(".torn"));
+  assert.deepEqual(torn.map((name) => readFile(fs, `/store/orders-0/${name}`)), before);
 });

@@ -16,7 +16,7 @@ import process from "node:process";
 import { projectFolder } from "./prepare.mjs";
 
 /** A test, or for Node a file of tests, that takes longer hangs; Bun's own limit of 5 s is too short. */
-const testMsMax = 300_000;
+const testMsMax = Number(process.env["OTTLA_TEST_MS_MAX"] ?? 300_000);
 
 /**
  * One way to run the tests. `argumentsFor` takes the test files (`tests/…`, from the project

@@ -180,3 +180,15 @@ test("any bytes are decoded without harm", () => {
     }
   }));
 });
+
+test("an entry whose timestamp is no safe integer is not taken", () => {
+  const bytes = new Uint8Array(2 * timeEntryBytes);
+  const view = new DataView(bytes.buffer);
+  view.setBigInt64(0, 5n);
+  view.setInt32(8, 1);
+  view.setBigInt64(timeEntryBytes, 2n ** 53n + 1n);
+  view.setInt32(timeEntryBytes + 8, 2);
+  const index = timeIndex(base, 60);
+  assert.equal(decodeTimeEntries(index, bytes, base + 10), false);
+  assert.deepEqual(entriesOf(index), [[5, base + 1]]);
+});

@@ -1,3 +1,5 @@
+/** Compactions that wait for one another, and who keeps them going. */
+
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { append, compactTopic, createTopic } from "../../mod.ts";

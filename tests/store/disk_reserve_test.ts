@@ -1,3 +1,5 @@
+/** The file that takes room, to give it back on a full disk. */
+
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { gzipSync } from "node:zlib";

@@ -1,3 +1,5 @@
+/** How much of a disk is kept from appends, and how often the disk is asked. */
+
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import {

@@ -1,3 +1,5 @@
+/** What a store does without the checkpoints that a full disk does not take. */
+
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import {

@@ -1,4 +1,6 @@
-/** `repairStore`: what it takes out it keeps, what is left can be used, and it tells what is lost. */
+/**
+ * `repairStore`: what it takes out it keeps, what is left can be used, and it tells what is lost.
+ */
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";

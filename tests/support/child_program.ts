@@ -38,12 +38,18 @@ export function startChildProgram(
     stdio: ["ignore", "pipe", "inherit"],
   });
   const closed = once(child, "close");
+  let isOver = false;
+  child.once("exit", () => isOver = true);
+  // Not `child.kill`: on Deno whoever was sent one signal is taken for dead.
+  const signal = (name: "SIGSTOP" | "SIGCONT" | "SIGKILL"): void => {
+    if (!isOver && child.pid !== undefined) process.kill(child.pid, name);
+  };
   return {
     lines: createInterface({ input: child.stdout! }),
-    stop: () => void child.kill("SIGSTOP"),
-    goOn: () => void child.kill("SIGCONT"),
+    stop: () => signal("SIGSTOP"),
+    goOn: () => signal("SIGCONT"),
     async kill() {
-      child.kill("SIGKILL");
+      signal("SIGKILL");
       await closed;
     },
   };

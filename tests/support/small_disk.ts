@@ -45,7 +45,7 @@ export function forEachSmallDisk(name: string, run: (disk: SmallDisk) => Promise
     try {
       await runOn(diskFileSystem(), mounted, run);
     } finally {
-      runCommand("umount", mounted);
+      unmount(mounted);
       rmSync(mounted, { recursive: true });
     }
   });
@@ -104,13 +104,18 @@ function tryMount(): string | undefined {
   try {
     mkdirSync(join(folder, "mounted"));
     runCommand("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", join(folder, "mounted"));
-    runCommand("umount", join(folder, "mounted"));
+    unmount(join(folder, "mounted"));
     return undefined;
   } catch (error) {
     return `no tmpfs can be mounted: ${String(error)}`;
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+/** Unmounts what a test that has failed may still have files open on: it is gone with the last. */
+export function unmount(folder: string): void {
+  runCommand("umount", "--lazy", folder);
 }
 
 /** Runs a command of the system, which must succeed. Returns its output. */

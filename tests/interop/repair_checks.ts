@@ -1,0 +1,55 @@
+/**
+ * Checks of repaired folders: Kafka's tools read over what was taken out, and find the rest.
+ */
+import { cp, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { repairStore } from "../../mod.ts";
+import { check } from "./check.ts";
+import type { Checks } from "./check.ts";
+import { compareDumps, judgeFolder } from "./judge.ts";
+import { findProjectFolder } from "./project.ts";
+import type { Kafka } from "./kafka_tools.ts";
+
+/** What happens to a copy of Kafka's files. */
+const damages = [
+  {
+    name: "a flipped bit in a batch",
+    file: "segments-0/00000000000000000000.log",
+    damage: (bytes: Uint8Array): Uint8Array =>
+      bytes.map((byte, at) => at === 100 ? byte ^ 1 : byte),
+  },
+  {
+    name: "a log that was cut",
+    file: "codec-gzip-0/00000000000000000000.log",
+    damage: (bytes: Uint8Array): Uint8Array => bytes.slice(0, bytes.length - 7),
+  },
+  {
+    name: "a metadata log with a damaged batch",
+    file: "__cluster_metadata-0/00000000000000000000.log",
+    damage: (bytes: Uint8Array): Uint8Array =>
+      bytes.map((byte, at) => at === 400 ? byte ^ 1 : byte),
+  },
+] as const;
+
+/**
+ * Damages folders that Kafka wrote, repairs them, and lets Kafka's dump tool read every file.
+ *
+ * @param checks Where the outcome is counted.
+ * @param kafka Kafka.
+ * @param scratch A folder for copies.
+ */
+export async function checkRepair(checks: Checks, kafka: Kafka, scratch: string): Promise<void> {
+  const fixture = join(findProjectFolder(), "tests", "fixtures", "kafka_4_1_1", "static_4_0");
+  for (const [index, { name, file, damage }] of damages.entries()) {
+    await check(checks, `Kafka's tools read a folder that was repaired after ${name}`, async () => {
+      const folder = join(scratch, `repaired${index}`);
+      await cp(fixture, folder, { recursive: true });
+      const path = join(folder, file);
+      await writeFile(path, damage(await readFile(path)));
+      const { check: after, steps } = await repairStore(folder);
+      if (steps.length === 0) return ["nothing was repaired"];
+      if (after?.isClean !== true) return [`the check is not clean: ${JSON.stringify(after)}`];
+      return [...await judgeFolder(kafka, folder), ...await compareDumps(kafka, folder)];
+    });
+  }
+}

@@ -1,0 +1,235 @@
+/**
+ * A simulation under way: the disk, the store that is open on it, what is known to be true, and the
+ * calls that have not been answered.
+ *
+ * Calls are not awaited by those who make them: `start` has them run beside the steps, and `attempt`
+ * tells what came of each. What a process was told after its death it was not told.
+ */
+
+import { AssertionError } from "node:assert/strict";
+import { isOttlaError } from "../../mod.ts";
+import type { Consumer, ErrorCode, FileRange, Producer, Store } from "../../mod.ts";
+import { internalsOf } from "../../src/store/store.ts";
+import type { SeededRandom, SimulatedDisk, SimulatedProcess } from "../../src/testing/mod.ts";
+import type { GroupModels } from "./group_model.ts";
+import { demand } from "./invariant.ts";
+import type { ModelRecord, PartitionModel } from "./partition_model.ts";
+import type { TopicModel, TopicModels } from "./topic_model.ts";
+import { topicWithId } from "./topic_model.ts";
+
+/** What a seed does unless it is told to leave it out. */
+export const features = [
+  "powerCuts",
+  "kills",
+  "crashesInOpening",
+  "failingSyncs",
+  "failingWrites",
+  "fullDisks",
+  "slowSyncs",
+  "producers",
+  "consumers",
+  "ranges",
+  "topicChanges",
+  "retention",
+  "compaction",
+  "deleteRecords",
+  "memory",
+  "large",
+] as const;
+
+/** One of them. */
+export type Feature = (typeof features)[number];
+
+/** What has happened to a store: nothing, its process was killed, or the power was cut. */
+export type Harm = "none" | "kill" | "powerCut";
+
+/** A producer that is open. */
+export interface OpenProducer {
+  readonly name: string;
+  readonly producer: Producer;
+}
+
+/** A consumer that is open. */
+export interface OpenConsumer {
+  readonly name: string;
+  readonly groupId: string;
+  readonly consumer: Consumer;
+  readonly isAutoCommitting: boolean;
+  isPolling: boolean;
+  isClosing: boolean;
+  /** Where it reads on, by partition: unknown until the next record. */
+  readonly positions: Map<PartitionModel, number>;
+}
+
+/** A range that is open, and what it gave when it was opened. */
+export interface OpenRange {
+  readonly name: string;
+  readonly range: FileRange;
+  readonly bytes: Uint8Array;
+}
+
+/** A simulation. */
+export interface World {
+  readonly seed: number;
+  /** Decides what is done. */
+  readonly random: SeededRandom;
+  readonly disk: SimulatedDisk;
+  readonly without: ReadonlySet<Feature>;
+  /** All that was done and answered. */
+  readonly trace: string[];
+  /** Whether the trace has the operations of the disk too. */
+  readonly tracesDisk: boolean;
+  readonly topics: TopicModels;
+  readonly groups: GroupModels;
+  /** All records that were sent, by number. */
+  readonly records: ModelRecord[];
+  readonly segmentBytes: number;
+  /** The life of a store that it is, from 0, and the step in it. */
+  life: number;
+  step: number;
+  store: Store | undefined;
+  /** The process that has it open. */
+  process: SimulatedProcess | undefined;
+  /** What may fail in this life. */
+  hasFaults: boolean;
+  isClosing: boolean;
+  /** Whether others fill the disk now and then. */
+  isFilling: boolean;
+  /** The worst that has happened since the store was last compared with the model as a whole. */
+  harm: Harm;
+  /** Calls that have not been answered. */
+  readonly underWay: Set<string>;
+  producers: OpenProducer[];
+  consumers: OpenConsumer[];
+  ranges: OpenRange[];
+  /** By group: which member has which partition. */
+  readonly owners: Map<string, Map<string, string>>;
+  nextName: number;
+  /** The first invariant that did not hold. */
+  failure: unknown;
+}
+
+/** What came of a call. */
+export type Outcome<Value> =
+  | { readonly kind: "done"; readonly value: Value }
+  | { readonly kind: "failed"; readonly code: ErrorCode }
+  | { readonly kind: "dead" };
+
+/** What fails where the disk does. */
+const diskCodes: readonly ErrorCode[] = ["DISK_FULL", "KAFKA_STORAGE_ERROR"];
+
+/** Adds a line to the trace. */
+export function trace(world: World, line: string): void {
+  const { life, step, disk } = world;
+  world.trace.push(`${life}.${step} +${disk.clock.now() - 1_700_000_000_000} ${line}`);
+}
+
+/** The process or the machine dies. */
+export function noteCrash(world: World, crash: "powerCut" | "killProcess"): void {
+  if (crash === "powerCut") world.harm = "powerCut";
+  else if (world.harm === "none") world.harm = "kill";
+}
+
+/** Whether the process that has the store open has died. */
+export function isDead(world: World): boolean {
+  return world.process !== world.disk.process;
+}
+
+/** The store that is open. */
+export function openStoreOf(world: World): Store {
+  demand(world.store !== undefined, () => "the simulation has a store open");
+  return world.store;
+}
+
+/** A name for the trace that nothing else has. */
+export function newName(world: World, kind: string): string {
+  return `${kind}${world.nextName++}`;
+}
+
+/**
+ * Has a call run beside the steps.
+ *
+ * @param world The simulation.
+ * @param name What it is, for the trace.
+ * @param run Makes the call and takes in what comes of it.
+ */
+export function start(world: World, name: string, run: () => Promise<void>): void {
+  const label = `${newName(world, "#")} ${name}`;
+  trace(world, label);
+  world.underWay.add(label);
+  const { process } = world;
+  run().catch((error: unknown) => {
+    if (process === world.disk.process) world.failure ??= error;
+  }).finally(() => world.underWay.delete(label));
+}
+
+/**
+ * Makes a call and tells what came of it.
+ *
+ * @param world The simulation.
+ * @param name What it is, for the trace.
+ * @param codes The errors it may fail with, beside those of a disk that fails and of a store that is
+ * being closed.
+ * @param call Makes the call.
+ * @returns What came of it.
+ * @throws What it must not fail with.
+ */
+export async function attempt<Value>(
+  world: World,
+  name: string,
+  codes: readonly ErrorCode[],
+  call: () => Promise<Value> | Value,
+): Promise<Outcome<Value>> {
+  const { process } = world;
+  try {
+    const value = await call();
+    if (process !== world.disk.process) return { kind: "dead" };
+    return { kind: "done", value };
+  } catch (error) {
+    if (process !== world.disk.process) {
+      if (error instanceof AssertionError) throw error;
+      return { kind: "dead" };
+    }
+    trace(world, `${name}: ${String(error)}`);
+    if (error instanceof AssertionError) throw error;
+    const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
+    demand(isOttlaError(first), () => `${name} failed with ${String(first)}`);
+    const { code, message } = first;
+    const isAllowed = codes.includes(code) || (world.hasFaults && diskCodes.includes(code)) ||
+      (world.isClosing && code === "HANDLE_CLOSED");
+    demand(isAllowed, () => `${name} failed with ${code}: ${message}`);
+    return { kind: "failed", code };
+  }
+}
+
+/**
+ * The topic that bears a name now, as the store knows it; nothing is opened for that.
+ *
+ * @param world The simulation.
+ * @param name The name.
+ * @returns The topic, or undefined if none does.
+ */
+export function topicNow(world: World, name: string): TopicModel | undefined {
+  if (world.store === undefined) return undefined;
+  const state = internalsOf(world.store).topics.get(name);
+  if (state === undefined || state.failure !== undefined) return undefined;
+  return topicWithId(world.topics, name, state.topicId, state.partitions.length);
+}
+
+/** All topics of users that the store knows now. */
+export function topicsNow(world: World): TopicModel[] {
+  if (world.store === undefined) return [];
+  return [...internalsOf(world.store).topics.keys()]
+    .filter((name) => !name.startsWith("__"))
+    .flatMap((name) => topicNow(world, name) ?? []);
+}
+
+/** A partition of a topic that there is now. */
+export function pickPartition(
+  world: World,
+  accepts: (topic: TopicModel) => boolean = () => true,
+): PartitionModel | undefined {
+  const topics = topicsNow(world).filter(accepts);
+  if (topics.length === 0) return undefined;
+  return world.random.pick(world.random.pick(topics).partitions);
+}
