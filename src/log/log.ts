@@ -199,7 +199,7 @@ export function tryWriteAccepted(log: Log): OttlaError | undefined {
 }
 
 /**
- * Waits until all that was appended so far is on disk.
+ * Waits until all that was appended so far is on disk, and the indexes of what was sealed.
  *
  * @param log The log.
  * @returns Resolves when it is.
@@ -209,7 +209,7 @@ export async function flushLog(log: Log): Promise<void> {
   checkUsable(log);
   log.gathered?.write();
   writeAccepted(log);
-  await waitUntilSynced(log.commit, log.endOffset);
+  await syncFiles(log, log.endOffset);
 }
 
 /**
