@@ -109,7 +109,7 @@ export function needsRewrite({ segment, pieces, epochs }: SegmentPlan): boolean 
   const [first] = pieces;
   if (epochs.size > 0 || pieces.length > 1) return true;
   if (first === undefined) return segment.sizeBytes > 0;
-  return first.kind === "lost" || first.end !== segment.sizeBytes;
+  return first.kind === "lost" || first.start > 0 || first.end !== segment.sizeBytes;
 }
 
 /** The offsets that a plan gives up. */

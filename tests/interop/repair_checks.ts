@@ -3,12 +3,26 @@
  */
 import { cp, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { repairStore } from "../../mod.ts";
+import {
+  append,
+  closeStore,
+  commitOffsets,
+  createTopic,
+  openStore,
+  repairStore,
+} from "../../mod.ts";
+import { findUnexpectedWarnings, withBroker } from "./boot_checks.ts";
 import { check } from "./check.ts";
 import type { Checks } from "./check.ts";
+import { compareWithConsumed, readAll } from "./compare_records.ts";
 import { compareDumps, judgeFolder } from "./judge.ts";
+import { consoleConsume } from "./kafka_commands.ts";
 import { findProjectFolder } from "./project.ts";
 import type { Kafka } from "./kafka_tools.ts";
+
+const topic = "orders";
+/** With keys and values of one size, and so batches of one size. */
+const recordCount = 10;
 
 /** What happens to a copy of Kafka's files. */
 const damages = [
@@ -52,4 +66,42 @@ export async function checkRepair(checks: Checks, kafka: Kafka, scratch: string)
       return [...await judgeFolder(kafka, folder), ...await compareDumps(kafka, folder)];
     });
   }
+  await check(checks, "Kafka starts on a repaired folder and reads what is left", async () => {
+    const folder = join(scratch, "booted");
+    const lostOffset = await writeDamaged(folder);
+    const { losses } = await repairStore(folder);
+    if (losses[0]?.startOffset !== lostOffset) return [`lost: ${JSON.stringify(losses)}`];
+    const store = await openStore(folder);
+    const records = await readAll(store, topic);
+    await closeStore(store);
+    if (records.length !== recordCount - 1) return [`${records.length} records are left`];
+    return await withBroker(kafka, folder, async (broker) => {
+      const consumed = await consoleConsume(broker, topic, records.length);
+      return [
+        ...compareWithConsumed(topic, records, consumed),
+        ...findUnexpectedWarnings(broker),
+      ];
+    });
+  });
+}
+
+/** Writes a folder, and damages a batch of its records and one of its metadata. */
+async function writeDamaged(folder: string): Promise<number> {
+  const store = await openStore(folder);
+  await createTopic(store, topic);
+  for (let index = 0; index < recordCount; index++) {
+    await append(store, topic, { key: `k${index}`, value: `value ${index}` });
+  }
+  await commitOffsets(store, "billing", [{ topic, partition: 0, offset: 3 }]);
+  await closeStore(store);
+  const log = join(folder, `${topic}-0`, "00000000000000000000.log");
+  const bytes = await readFile(log);
+  const batchBytes = bytes.length / recordCount;
+  bytes[Math.floor(batchBytes * 2 + 65)]! ^= 1;
+  await writeFile(log, bytes);
+  const metadataLog = join(folder, "__cluster_metadata-0", "00000000000000000000.log");
+  const metadata = await readFile(metadataLog);
+  metadata[metadata.length - 10]! ^= 1;
+  await writeFile(metadataLog, metadata);
+  return 2;
 }

@@ -11,4 +11,13 @@ export interface KeptSeed extends SimulationOptions {
 }
 
 /** All of them, the oldest first. */
-export const keptSeeds: readonly KeptSeed[] = [];
+export const keptSeeds: readonly KeptSeed[] = [
+  {
+    seed: 383,
+    found: "a range got the bytes of the next topic of the name, whose opening had failed",
+  },
+  {
+    seed: 207,
+    found: "a file that was being replaced when the process died stayed for ever",
+  },
+];

@@ -20,6 +20,8 @@ const openingsMax = 10;
 const quickWaits = 200;
 const waitsMax = 400;
 const waitMs = 1_000;
+/** An index that is preallocated has entries at its beginning only. */
+const spoiltBytesMax = 200;
 
 /**
  * Opens the store and compares it with the model, through crashes in the middle of it.
@@ -104,7 +106,7 @@ export async function closeLife(world: World): Promise<void> {
     // What still syncs the files of a deleted topic lets go of them when it is done.
     await world.disk.clock.advance(waitMs);
     await checkClosed(world, areRangesHeld);
-    if (random.chance(0.3)) dropIndexes(world);
+    if (random.chance(0.3)) spoilIndexes(world);
   } else {
     // A lock that could not be let go of is held until the process ends.
     return crashNow(world, "killProcess");
@@ -113,12 +115,21 @@ export async function closeLife(world: World): Promise<void> {
 }
 
 /** Whoever opens the store next makes the indexes anew, and gets the same answers. */
-function dropIndexes(world: World): void {
-  const { disk } = world;
-  trace(world, "the indexes of all segments are removed");
-  for (const { path } of filesOf(disk)) {
-    if (/\.(index|timeindex)$/.test(path)) disk.fileSystem.remove(path);
+function spoilIndexes(world: World): void {
+  const { disk, random } = world;
+  trace(world, "the indexes of all segments are removed, or hold something else");
+  for (const { path, sizeBytes } of filesOf(disk)) {
+    const isOffsetIndex = path.endsWith(".index");
+    if (!isOffsetIndex && !path.endsWith(".timeindex")) continue;
+    if (isOffsetIndex && random.chance(0.5)) spoilFile(world, path, sizeBytes);
+    else disk.fileSystem.remove(path);
   }
+}
+
+function spoilFile({ disk: { fileSystem }, random }: World, path: string, sizeBytes: number): void {
+  const file = fileSystem.open(path, "write");
+  fileSystem.write(file, random.bytes(Math.min(sizeBytes, spoiltBytesMax)), 0);
+  fileSystem.close(file);
 }
 
 /** Opens the store once; false if it died in the middle of that. */

@@ -23,6 +23,8 @@ export interface SimulationOptions {
   readonly without?: readonly Feature[];
   /** Whether the trace is to have what the disk did. */
   readonly tracesDisk?: boolean;
+  /** Done to the disk before every life of the store: what the simulation is to find. */
+  readonly beforeOpening?: (disk: SimulatedDisk) => void;
 }
 
 /** What came of a simulation. */
@@ -48,10 +50,12 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
   try {
     const lifeCount = 1 + world.random.below(livesMax);
     for (let life = 0; life < lifeCount; life++) {
+      options.beforeOpening?.(world.disk);
       await beginLife(world);
       await live(world, 1 + world.random.below(stepsMax));
       await endLife(world);
     }
+    options.beforeOpening?.(world.disk);
     await beginLife(world);
     await closeLife(world);
   } catch (error) {

@@ -34,7 +34,6 @@ export const features = [
   "compaction",
   "deleteRecords",
   "memory",
-  "large",
 ] as const;
 
 /** One of them. */

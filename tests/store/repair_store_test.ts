@@ -108,6 +108,18 @@ describe("a damaged batch", () => {
   });
 });
 
+test("a batch at the beginning of a segment that belongs elsewhere is taken out", async () => {
+  const fs = await filledStore();
+  const [first, second] = logNames(fs);
+  const foreign = readFile(fs, at(first!))!.slice(0, batchesOf(fs, first!)[0]!.sizeBytes);
+  const whole = readFile(fs, at(second!))!;
+  replace(fs, second!, Uint8Array.from([...foreign, ...whole]));
+  const { losses, check: after } = await repair(fs);
+  assert.deepEqual(losses, []);
+  assert.equal(after!.isClean, true, JSON.stringify(allProblems(after!)));
+  assert.deepEqual(readFile(fs, at(second!)), whole);
+});
+
 describe("what is gone", () => {
   test("a segment becomes a batch without records", async () => {
     const fs = await filledStore();
