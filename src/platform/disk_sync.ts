@@ -17,7 +17,7 @@ import type { FileHandle } from "./file_system.ts";
 
 /**
  * Syncs that take longer than this on average are left to threads. With batches of 127 KB that sync
- * in 330 µs, threads take 11 to 14 % longer in all.
+ * in 330 µs, threads take 7 to 13 % longer in all.
  */
 const quickMsMax = 0.5;
 /** How long syncs on the spot may hold up one turn of the event loop. */
