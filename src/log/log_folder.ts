@@ -94,6 +94,8 @@ function settleSwaps(fs: FileSystem, folder: string, files: FoundFile[]): FoundF
     fs.rename(file.path, path);
     return { ...file, suffix: "", path };
   });
+  // A swap that came back beside the files of the next compaction would be taken for part of it.
+  fs.syncFolder(folder);
   return [...kept.filter((file) => file.suffix === "" && !isReplaced(file)), ...swapped];
 }
 

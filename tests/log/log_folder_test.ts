@@ -159,6 +159,17 @@ describe("log folder", () => {
     assert.deepEqual(settledValues(fs), thenNumbered(["new12"], 14));
   });
 
+  it("has what it completed on disk before the next compaction begins", () => {
+    const disk = faultyDisk();
+    fillFolder(disk.fs);
+    addSegment(disk.fs, 5, [9], "swap");
+    disk.fs.syncFolder(logFolder);
+    settleLogFolder(disk.fs, logFolder);
+    // Beside the files of the next compaction a swap that came back would be dropped.
+    assert.deepEqual(filesOf(crashDisk(disk).fs), filesOf(disk.fs));
+    assert.ok(!filesOf(disk.fs).some((name) => name.endsWith(".swap")));
+  });
+
   it("comes to the same if it is interrupted anywhere", () => {
     const prepared = (): FaultyDisk => {
       const disk = faultyDisk();

@@ -20,4 +20,9 @@ export const keptSeeds: readonly KeptSeed[] = [
     seed: 207,
     found: "a file that was being replaced when the process died stayed for ever",
   },
+  {
+    seed: 1715,
+    found:
+      "a swap that an opening had completed came back, and the next compaction's crash took it",
+  },
 ];
