@@ -94,9 +94,13 @@ function checkLeftovers(world: World): void {
   demand(left.length === 0, () => `these files were left behind: ${left.join(", ")}`);
 }
 
-/** Whether a file lies in a folder of no topic, where a deletion that failed has left it. */
+/**
+ * Whether a file lies in a folder of no topic, where a deletion that failed has left it. An opening
+ * sets such a folder aside as it is.
+ */
 function isStray(world: World, path: string): boolean {
-  const [, topic] = /^\/data\/(.+)-(?:\d+|[^/]+-stray)\//.exec(path) ?? [];
+  if (path.includes("-stray/")) return true;
+  const [, topic] = /^\/data\/(.+)-\d+\//.exec(path) ?? [];
   return topic !== undefined && !topic.startsWith("__") && topicNow(world, topic) === undefined;
 }
 
