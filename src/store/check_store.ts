@@ -241,7 +241,7 @@ function partitionPlace(
   const topic = image === undefined ? undefined : findTopic(image, topicName);
   const isKnown = isMetadata || topic?.partitions.has(partition) === true;
   if (image !== undefined && !isKnown) {
-    const message = "The partition belongs to no topic; the next opening sets it aside";
+    const message = "The partition belongs to no topic; a new topic of its name will set it aside";
     addProblem(list, { severity: "warning", path: name, message });
   }
   const config = image === undefined || topic === undefined
@@ -251,7 +251,8 @@ function partitionPlace(
   return {
     topic: topicName,
     partition,
-    topicId: isMetadata ? metadataTopicId : topic?.topicId,
+    // A leftover of an earlier topic of the name is nobody's, and has been told of.
+    topicId: isMetadata ? metadataTopicId : isKnown ? topic?.topicId : undefined,
     startOffset: checkpoints.get(logStartName)?.get(name) ?? 0,
     // Without the metadata nothing tells, and a hole is no proof of a loss.
     isCompacted: !isMetadata &&

@@ -337,3 +337,11 @@ for (const { name, ending, damage, severity, path, message, offsets } of cases) 
     assert.deepEqual(contentOf(fs), before, "nothing was changed");
   });
 }
+
+test("a leftover of an earlier topic of the name is told of once, and is no error", async () => {
+  const fs = await filledStore();
+  fs.makeFolder(at("orders-7"));
+  replace(fs, "orders-7/partition.metadata", text("version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAABQ"));
+  const found = allProblems(await check(fs));
+  assert.deepEqual(found.map(({ severity, path }) => [severity, path]), [["warning", "orders-7"]]);
+});
