@@ -11,8 +11,8 @@ import {
   cleanPartition,
   firstDirtyOffsetIn,
   inCleanerTurn,
-  waitedTurn,
 } from "../store/cleaner.ts";
+import { waitedTurn } from "../store/until_closed.ts";
 import { hasFolder, logOf, writeRecoveryPoints } from "../store/partitions.ts";
 import type { PartitionState, Store, StoreInternals, TopicState } from "../store/store.ts";
 import { checkOpen, getTopicState, openInternals } from "../store/store.ts";

@@ -14,7 +14,6 @@
  * and directory id: it takes the place of the store, and does not stand beside it.
  */
 
-import { OttlaError } from "../errors.ts";
 import type { PartitionOffset } from "../log/checkpoint_file.ts";
 import type { CopyRun, FolderCopy } from "../log/folder_copy.ts";
 import { writeWhole } from "../log/folder_copy.ts";
@@ -28,7 +27,6 @@ import { joinPath, readFile } from "../platform/files.ts";
 import { pathOf } from "../platform/path.ts";
 import type { BackupFolder, RootFiles } from "./backup_folder.ts";
 import { beginFolder, finishFolder, removeFolder } from "./backup_folder.ts";
-import { waitedTurn } from "./cleaner.ts";
 import { printMetaProperties } from "./meta_properties.ts";
 import { changeMetadata } from "./metadata_log.ts";
 import { hasFolder, logOf, writeRecoveryPoints } from "./partitions.ts";
@@ -40,6 +38,7 @@ import { bootstrapName, readPartitioners } from "./store_files.ts";
 import { checkObject, checkSignal } from "./store_options.ts";
 import { releaseLogFiles } from "./topic_folders.ts";
 import { partitionFolderName } from "./topic_name.ts";
+import { untilClosed, waitedTurn } from "./until_closed.ts";
 import { metadataTopicId } from "./uuid.ts";
 
 /** How far a backup has come. */
@@ -146,7 +145,7 @@ export async function backupStore(
   checkTarget(internals, folder);
   options.signal?.throwIfAborted();
   try {
-    return await endedWithStore(internals, (closing) => {
+    return await untilClosed(internals, "backing up", (closing) => {
       const fs = targetFileSystem(store, internals, options);
       return makeBackup(internals, fs, folder, options, closing);
     });
@@ -184,32 +183,6 @@ function targetFileSystem(
   if (fileSystem !== undefined) return fileSystem;
   const isInMemory = store.path === ":memory:" && internals.fs.kind === "memory";
   return isInMemory ? diskFileSystem() : internals.fs;
-}
-
-/** Runs until the store is closed at the latest, which waits for the end. */
-async function endedWithStore<T>(
-  internals: StoreInternals,
-  task: (closing: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const controller = new AbortController();
-  const abort = (): void =>
-    controller.abort(
-      new OttlaError("HANDLE_CLOSED", `Cannot go on backing up ${internals.folder}: it is closed`),
-    );
-  const run = task(controller.signal);
-  const isOver = run.then(() => {}, () => {});
-  const close = (): Promise<void> => {
-    abort();
-    return isOver;
-  };
-  internals.closers.add(close);
-  internals.abandoners.add(abort);
-  try {
-    return await run;
-  } finally {
-    internals.closers.delete(close);
-    internals.abandoners.delete(abort);
-  }
 }
 
 async function makeBackup(

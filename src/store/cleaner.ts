@@ -14,11 +14,11 @@ import type { Log } from "../log/log.ts";
 import type { LogCleaned, LogCleaning } from "../log/log_cleaner.ts";
 import { cleanLog } from "../log/log_cleaner.ts";
 import { countCompaction } from "../log/log_stats.ts";
-import { nextTurn } from "../platform/clock.ts";
 import { warn } from "../platform/warning.ts";
 import { hasFolder, logOf, writeFirstDirtyOffsets } from "./partitions.ts";
 import type { PartitionState, StoreInternals, TopicState } from "./store.ts";
 import { checkOpen } from "./store.ts";
+import { untilClosed, waitedTurn } from "./until_closed.ts";
 import { asStorageError } from "./store_errors.ts";
 
 /** The compactions of a store. */
@@ -91,31 +91,16 @@ export async function inCleanerTurn<T>(
   }
 }
 
-async function takeCleanerTurn<T>(
+function takeCleanerTurn<T>(
   internals: StoreInternals,
   task: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const cleaner = cleanerOf(internals);
-  const controller = new AbortController();
-  const abort = (): void =>
-    controller.abort(
-      new OttlaError("HANDLE_CLOSED", `Cannot go on compacting ${internals.folder}: it is closed`),
-    );
-  const run = cleaner.turn.then(() => task(controller.signal));
-  const isOver = run.then(() => {}, () => {});
-  cleaner.turn = isOver;
-  const close = (): Promise<void> => {
-    abort();
-    return isOver;
-  };
-  internals.closers.add(close);
-  internals.abandoners.add(abort);
-  try {
-    return await run;
-  } finally {
-    internals.closers.delete(close);
-    internals.abandoners.delete(abort);
-  }
+  return untilClosed(internals, "compacting", (closing) => {
+    const run = cleaner.turn.then(() => task(closing));
+    cleaner.turn = run.then(() => {}, () => {});
+    return run;
+  });
 }
 
 /**
@@ -307,16 +292,4 @@ function laterTurn(internals: StoreInternals, signal: AbortSignal): Promise<void
     signal.addEventListener("abort", stop, { once: true });
     cleaner.hurry = goOn;
   });
-}
-
-/**
- * A turn of the event loop for somebody who waits for the end.
- *
- * @param signals Throws the reason of the first that is aborted.
- * @returns Resolves in the next turn.
- */
-export async function waitedTurn(signals: readonly (AbortSignal | undefined)[]): Promise<void> {
-  for (const signal of signals) signal?.throwIfAborted();
-  await nextTurn();
-  for (const signal of signals) signal?.throwIfAborted();
 }
