@@ -6,6 +6,7 @@
 
 import { offsetsTopic } from "../coordinator/group_records.ts";
 import type { FileSystem } from "../platform/file_system.ts";
+import { findFreeBytes } from "../store/disk_space.ts";
 import type { PartitionView } from "../store/folder_view.ts";
 import { findEndOffset, viewPartition } from "../store/folder_view.ts";
 import { getTopic } from "../store/metadata_image.ts";
@@ -142,15 +143,6 @@ function partitionStats(fs: FileSystem, view: PartitionView): FolderPartitionSta
     startOffset,
     endOffset: findEndOffset(fs, view),
   };
-}
-
-function findFreeBytes(fs: FileSystem, folder: string): number | undefined {
-  try {
-    return fs.freeBytes(folder);
-  } catch (error) {
-    if (error instanceof Error && "code" in error) return undefined;
-    throw error;
-  }
 }
 
 function statsText({ topics, groups, freeBytes }: FolderStats): string {

@@ -12,6 +12,9 @@ import type { FileSystem } from "../platform/file_system.ts";
 import { readFile, replaceFile } from "../platform/files.ts";
 import type { EpochEntry } from "./leader_epoch_cache.ts";
 
+/** The name of the checkpoint of leader epochs in the folder of a partition. */
+export const epochCheckpointName = "leader-epoch-checkpoint";
+
 /** The only version of the format there is. */
 const formatVersion = 0;
 

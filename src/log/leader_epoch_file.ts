@@ -1,7 +1,7 @@
 /** Keeps a log's `leader-epoch-checkpoint` up with what is appended. */
 
 import { joinPath } from "../platform/files.ts";
-import { writeEpochCheckpoint } from "./checkpoint_file.ts";
+import { epochCheckpointName, writeEpochCheckpoint } from "./checkpoint_file.ts";
 import { assignEpoch } from "./leader_epoch_cache.ts";
 import type { Log } from "./log.ts";
 import { storageError } from "./log_errors.ts";
@@ -18,7 +18,7 @@ export function noteEpoch(log: Log, baseOffset: number): void {
   const { entries } = log.epochs;
   if (!assignEpoch(log.epochs, log.leaderEpoch, baseOffset)) return;
   try {
-    const path = joinPath(log.folder, "leader-epoch-checkpoint");
+    const path = joinPath(log.folder, epochCheckpointName);
     writeEpochCheckpoint(log.pool.fs, path, log.epochs.entries);
   } catch (cause) {
     log.epochs.entries = entries;

@@ -31,13 +31,12 @@ import { segmentFileName } from "../segment/segment_file_name.ts";
 import type { TimeIndex } from "../segment/time_index.ts";
 import { encodeTimeEntries, maybeAppendTimeEntry } from "../segment/time_index.ts";
 import { parseTxnIndex, printTxnIndex, txnEntryBytes } from "../segment/txn_index_file.ts";
-import { printEpochCheckpoint } from "./checkpoint_file.ts";
+import { epochCheckpointName, printEpochCheckpoint } from "./checkpoint_file.ts";
 import type { FolderCopy } from "./folder_copy.ts";
 import { copyBytes, copyFile, writeWhole } from "./folder_copy.ts";
-import { waitUntilSynced } from "./group_commit.ts";
 import type { EpochEntry } from "./leader_epoch_cache.ts";
 import type { Log } from "./log.ts";
-import { activeSegment, checkUsable, writeAccepted } from "./log.ts";
+import { activeSegment, checkUsable, syncFiles, writeAccepted } from "./log.ts";
 import { snapshotOf } from "./producer_snapshots.ts";
 import { holdFiles } from "./retired_segments.ts";
 import { syncTransactionIndexes } from "./transaction_indexes.ts";
@@ -83,7 +82,7 @@ const indexBytesMax = 2 ** 30;
  * @throws OttlaError `KAFKA_STORAGE_ERROR` if the disk fails.
  */
 export function syncSealed(log: Log): Promise<void> {
-  return waitUntilSynced(log.commit, activeSegment(log).baseOffset);
+  return syncFiles(log, activeSegment(log).baseOffset);
 }
 
 /**
@@ -142,7 +141,7 @@ export async function copyLog(cut: LogCut, target: FolderCopy): Promise<void> {
   await copyActive(cut, target);
   await copySnapshots(cut, target);
   if (cut.epochs.length > 0) {
-    await writeWhole(target, "leader-epoch-checkpoint", printEpochCheckpoint(cut.epochs));
+    await writeWhole(target, epochCheckpointName, printEpochCheckpoint(cut.epochs));
   }
   // Nobody knows what of such a log is on disk, so nobody knows it of files that are linked.
   if (log.commit.failure !== undefined) throw log.commit.failure;

@@ -1,7 +1,7 @@
 /** The errors that a log gives, each with its partition and the numbers in its details. */
 
 import { OttlaError } from "../errors.ts";
-import { hasErrorCode } from "../platform/file_system.ts";
+import { isDiskFull } from "../platform/file_system.ts";
 import type { Log } from "./log.ts";
 
 /** The name of a log for people: `orders-3`. */
@@ -11,7 +11,7 @@ export function nameOfLog(log: Log): string {
 
 /** For what a file system threw: `DISK_FULL` or `KAFKA_STORAGE_ERROR`. */
 export function storageError(log: Log, cause: unknown, action: string): OttlaError {
-  const isFull = hasErrorCode(cause, "ENOSPC") || hasErrorCode(cause, "EDQUOT");
+  const isFull = isDiskFull(cause);
   const reason = cause instanceof Error ? cause.message : String(cause);
   return new OttlaError(
     isFull ? "DISK_FULL" : "KAFKA_STORAGE_ERROR",

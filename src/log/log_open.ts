@@ -22,6 +22,7 @@ import type { Clock } from "../platform/clock.ts";
 import type { FilePool } from "../platform/file_pool.ts";
 import { closePooledFile, handleOf } from "../platform/file_pool.ts";
 import type { FileSystem } from "../platform/file_system.ts";
+import { isDiskFull } from "../platform/file_system.ts";
 import { folderOf, joinPath } from "../platform/files.ts";
 import type { BatchSource } from "../record/batch_view.ts";
 import { syncIndexFilesNow } from "../segment/index_file.ts";
@@ -35,7 +36,7 @@ import {
   sealSegment,
 } from "../segment/segment_load.ts";
 import { acceptedBatches } from "./accepted_batches.ts";
-import { readEpochCheckpoint } from "./checkpoint_file.ts";
+import { epochCheckpointName, readEpochCheckpoint } from "./checkpoint_file.ts";
 import { groupCommit } from "./group_commit.ts";
 import type { EpochEntry } from "./leader_epoch_cache.ts";
 import { leaderEpochCache } from "./leader_epoch_cache.ts";
@@ -48,14 +49,7 @@ import { syncLog } from "./log_sync.ts";
 import { loadProducers } from "./producer_replay.ts";
 import { producerSnapshots } from "./producer_snapshots.ts";
 import { producerStates } from "./producer_state.ts";
-import {
-  cutAtHole,
-  cutTail,
-  findHole,
-  isFullDisk,
-  setSegmentAside,
-  writeAgain,
-} from "./torn_tail.ts";
+import { cutAtHole, cutTail, findHole, setSegmentAside, writeAgain } from "./torn_tail.ts";
 import { restoreTransactionIndexes } from "./transaction_indexes.ts";
 
 /** What to open. */
@@ -240,7 +234,7 @@ function newLog(
 ): Log {
   const { pool, folder } = place;
   const endOffset = segments.at(-1)!.endOffset;
-  const epochs = readEpochs(pool.fs, joinPath(folder, "leader-epoch-checkpoint"));
+  const epochs = readEpochs(pool.fs, joinPath(folder, epochCheckpointName));
   const log: Log = {
     pool,
     clock: place.clock,
@@ -308,7 +302,7 @@ function closeRecovered(
     syncIndexFilesNow(segment);
   } catch (error) {
     // A disk that takes no index can still be read; the next opening makes the index again.
-    if (!isFullDisk(error)) throw error;
+    if (!isDiskFull(error)) throw error;
   }
   const logBytes = segment.pool.fs.sizeOf(handleOf(segment.pool, segment.log));
   if (result.reason !== "end") {

@@ -6,7 +6,7 @@
 import { OttlaError } from "../errors.ts";
 import { handleOf, pinFile, unpinFile } from "../platform/file_pool.ts";
 import type { FileHandle, FileSystem } from "../platform/file_system.ts";
-import { hasErrorCode } from "../platform/file_system.ts";
+import { isDiskFull } from "../platform/file_system.ts";
 import { joinPath } from "../platform/files.ts";
 import type { Segment, SegmentPlace } from "../segment/segment.ts";
 import { removeSegmentFiles, segmentAt } from "../segment/segment.ts";
@@ -98,17 +98,6 @@ export function cutTail(place: SegmentPlace, segment: Segment, position: number)
 }
 
 /**
- * Whether a file system has no room: a full disk is what tears logs, and must not keep them from
- * being opened.
- *
- * @param error What it threw.
- * @returns True if it is full, or the user's share of it is.
- */
-export function isFullDisk(error: unknown): boolean {
-  return hasErrorCode(error, "ENOSPC") || hasErrorCode(error, "EDQUOT");
-}
-
-/**
  * Writes bytes over themselves. After a failed sync Linux takes them for written though they are
  * not, and the next sync succeeds without them; what was written again it has to sync.
  *
@@ -130,7 +119,7 @@ export function writeAgain(segment: Segment, start: number): void {
     }
   } catch (error) {
     // Where even that takes new room (btrfs) the records can be read at least.
-    if (!isFullDisk(error)) throw error;
+    if (!isDiskFull(error)) throw error;
   }
 }
 
@@ -181,7 +170,7 @@ function keepTail(
     }
     fs.syncDataNow(target);
   } catch (error) {
-    if (!isFullDisk(error)) throw error;
+    if (!isDiskFull(error)) throw error;
     fs.truncate(target, 0);
   } finally {
     fs.close(target);

@@ -87,3 +87,13 @@ export interface FileSystem {
 export function hasErrorCode(error: unknown, code: string): boolean {
   return error instanceof Error && "code" in error && error.code === code;
 }
+
+/**
+ * Tells whether there was no room: on the disk, or in the user's share of it.
+ *
+ * @param error What was caught.
+ * @returns True if so.
+ */
+export function isDiskFull(error: unknown): boolean {
+  return hasErrorCode(error, "ENOSPC") || hasErrorCode(error, "EDQUOT");
+}

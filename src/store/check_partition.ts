@@ -1,6 +1,6 @@
 /** Checks the folder of one partition: its segments, and every file beside them. */
 
-import { parseEpochCheckpoint } from "../log/checkpoint_file.ts";
+import { epochCheckpointName, parseEpochCheckpoint } from "../log/checkpoint_file.ts";
 import { findTopicIdOfFolder, partitionMetadataName } from "../log/partition_metadata.ts";
 import { producerStates } from "../log/producer_state.ts";
 import { parseProducerSnapshot } from "../log/producer_snapshot_file.ts";
@@ -30,7 +30,6 @@ export interface PartitionPlace extends PartitionRules {
 }
 
 const snapshotName = /^\d{20}-\d{10}\.checkpoint$/;
-const epochCheckpointName = "leader-epoch-checkpoint";
 const sideFileBytesMax = 256 * 1024 * 1024;
 
 /**

@@ -7,9 +7,10 @@
  */
 
 import type { FileSystem } from "../platform/file_system.ts";
-import { hasErrorCode } from "../platform/file_system.ts";
+import { isDiskFull } from "../platform/file_system.ts";
 import { joinPath } from "../platform/files.ts";
 import type { DiskSpace } from "./disk_space.ts";
+import { findFreeBytes } from "./disk_space.ts";
 
 const reserveName = "ottla.reserve";
 /** A disk deals in blocks of 4 KiB: there is room for sixteen small files. */
@@ -64,13 +65,8 @@ export function lendingReserve<T>(space: DiskSpace, task: () => T): T {
  * @param folder Its folder.
  */
 export function giveReserveIfFull(fs: FileSystem, folder: string): void {
-  try {
-    if (fs.freeBytes(folder) >= reserveBytes) return;
-  } catch (error) {
-    if (!(error instanceof Error && "code" in error)) throw error;
-    return;
-  }
-  giveReserve(fs, folder);
+  const freeBytes = findFreeBytes(fs, folder);
+  if (freeBytes !== undefined && freeBytes < reserveBytes) giveReserve(fs, folder);
 }
 
 /**
@@ -103,8 +99,7 @@ export function withReserve<T>(fs: FileSystem, folder: string, task: () => T): T
   try {
     return task();
   } catch (error) {
-    const isFull = hasErrorCode(error, "ENOSPC") || hasErrorCode(error, "EDQUOT");
-    if (!isFull || !giveReserve(fs, folder)) throw error;
+    if (!isDiskFull(error) || !giveReserve(fs, folder)) throw error;
     return task();
   }
 }

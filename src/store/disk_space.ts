@@ -55,6 +55,22 @@ export function diskSpace(fs: FileSystem, folder: string, freeBytesMin: number):
 }
 
 /**
+ * How many bytes are free.
+ *
+ * @param fs Where to look.
+ * @param folder A folder there.
+ * @returns The number; undefined where the file system does not tell, as on some network mounts.
+ */
+export function findFreeBytes(fs: FileSystem, folder: string): number | undefined {
+  try {
+    return fs.freeBytes(folder);
+  } catch (error) {
+    if (error instanceof Error && "code" in error) return undefined;
+    throw error;
+  }
+}
+
+/**
  * Counts bytes that are about to be appended, if there is room for them.
  *
  * @param space The room.
@@ -81,13 +97,8 @@ export function claimSpace(
 
 function askDisk(space: DiskSpace, now: number): void {
   const { fs, folder, freeBytesMin } = space;
-  try {
-    space.freeBytes = fs.freeBytes(folder);
-  } catch (error) {
-    if (!(error instanceof Error && "code" in error)) throw error;
-    // Some network mounts do not tell. Then the disk itself says when it is full.
-    space.freeBytes = Number.MAX_SAFE_INTEGER;
-  }
+  // Where nobody tells, the disk itself says when it is full.
+  space.freeBytes = findFreeBytes(fs, folder) ?? Number.MAX_SAFE_INTEGER;
   space.askBytes = Math.max(askBytesMin, Math.floor(freeBytesMin / askShare));
   space.askedMs = now;
 }

@@ -6,7 +6,11 @@
  * them anew, since what is recorded as synced of this log is forgotten.
  */
 
-import { parseEpochCheckpoint, printEpochCheckpoint } from "../log/checkpoint_file.ts";
+import {
+  epochCheckpointName,
+  parseEpochCheckpoint,
+  printEpochCheckpoint,
+} from "../log/checkpoint_file.ts";
 import type { EpochEntry } from "../log/leader_epoch_cache.ts";
 import { assignEpoch, leaderEpochCache } from "../log/leader_epoch_cache.ts";
 import {
@@ -49,7 +53,6 @@ export interface DamagedPartition {
   readonly problems: readonly CheckProblem[];
 }
 
-const epochCheckpointName = "leader-epoch-checkpoint";
 /** Files that are made from the log. */
 const derivedKinds = ["index", "timeindex", "txnindex"] as const;
 

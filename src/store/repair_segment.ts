@@ -8,7 +8,7 @@ import { isOttlaError, OttlaError } from "../errors.ts";
 import { segmentBytesMax } from "../limits.ts";
 import { filePool } from "../platform/file_pool.ts";
 import type { FileHandle, FileSystem } from "../platform/file_system.ts";
-import { folderOf, joinPath } from "../platform/files.ts";
+import { folderOf, joinPath, temporarySuffix } from "../platform/files.ts";
 import { field } from "../record/batch_layout.ts";
 import type { BatchView } from "../record/batch_view.ts";
 import { partitionLeaderEpochOf } from "../record/batch_view.ts";
@@ -259,7 +259,7 @@ export function rewriteSegment(repair: Repair, plan: SegmentPlan, path: string):
   const { fs } = repair;
   for (const { start, end } of plan.damaged) keepStretch(repair, path, start, end);
   const target = joinPath(repair.folder, path);
-  const temporary = `${target}.tmp`;
+  const temporary = target + temporarySuffix;
   const source = fs.open(target, "read");
   try {
     const copy = fs.open(temporary, "create");

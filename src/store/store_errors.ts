@@ -1,6 +1,7 @@
 /** What a file system throws, as errors of the store. */
 
 import { OttlaError } from "../errors.ts";
+import { isDiskFull } from "../platform/file_system.ts";
 
 const codePattern = /^E(?!RR_)[A-Z0-9]+$/;
 
@@ -15,7 +16,7 @@ export function asStorageError(action: string, error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof OttlaError || !("code" in error)) return error;
   const { code, message } = error;
   if (typeof code !== "string" || !codePattern.test(code)) return error;
-  const isFull = code === "ENOSPC" || code === "EDQUOT";
+  const isFull = isDiskFull(error);
   return new OttlaError(
     isFull ? "DISK_FULL" : "KAFKA_STORAGE_ERROR",
     `Cannot ${action}: ${isFull ? "the disk is full" : message}`,

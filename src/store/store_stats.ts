@@ -10,10 +10,10 @@ import { quantileOf } from "../log/histogram.ts";
 import type { Log } from "../log/log.ts";
 import type { LogStats } from "../log/log_stats.ts";
 import { addLogStats, logStats } from "../log/log_stats.ts";
-import type { FileSystem } from "../platform/file_system.ts";
 import { joinPath } from "../platform/files.ts";
 import { listSegments } from "./folder_view.ts";
 import type { PartitionState, StoreInternals, TopicState } from "./store.ts";
+import { findFreeBytes } from "./disk_space.ts";
 import { partitionFolderName } from "./topic_name.ts";
 
 /** What was appended at one level. */
@@ -288,14 +288,4 @@ function closedExtentOf({ fs, folder }: StoreInternals, state: PartitionState): 
     closedExtents.set(state, extent);
   }
   return extent;
-}
-
-/** Some file systems cannot tell. */
-function findFreeBytes(fs: FileSystem, folder: string): number | undefined {
-  try {
-    return fs.freeBytes(folder);
-  } catch (error) {
-    if (error instanceof Error && "code" in error) return undefined;
-    throw error;
-  }
 }

@@ -4,7 +4,7 @@ import { hexOfUuid } from "../bytes/uuid.ts";
 import type { Log } from "../log/log.ts";
 import { abandonLog } from "../log/log.ts";
 import { releaseFiles } from "../log/retired_segments.ts";
-import { hasErrorCode } from "../platform/file_system.ts";
+import { isDiskFull } from "../platform/file_system.ts";
 import { joinPath } from "../platform/files.ts";
 import {
   removeFolderWithFiles,
@@ -92,7 +92,7 @@ export function settleOffsets(internals: StoreInternals): string[] {
     try {
       write(internals);
     } catch (error) {
-      if (!hasErrorCode(error, "ENOSPC") && !hasErrorCode(error, "EDQUOT")) throw error;
+      if (!isDiskFull(error)) throw error;
       unwritten.push(name);
     }
   }
