@@ -3,44 +3,29 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
-import { flushProducer, openProducer, send } from "../../src/client/producer.ts";
+import { send } from "../../src/client/producer.ts";
 import type { ProducerOptions } from "../../src/client/producer_options.ts";
-import type { Producer } from "../../src/client/producer_state.ts";
 import { producerInternals } from "../../src/client/producer_state.ts";
 import { readBatches } from "../../src/client/read.ts";
 import { isOttlaError } from "../../src/errors.ts";
 import { nextTurn } from "../../src/platform/clock.ts";
 import { baseSequenceOf, producerEpochOf } from "../../src/record/batch_view.ts";
 import type { Store } from "../../src/store/store.ts";
-import { alterTopic, createTopic } from "../../src/store/topics.ts";
-import type { ManualClock } from "../../src/testing/manual_clock.ts";
+import { alterTopic } from "../../src/store/topics.ts";
 import { manualClock } from "../../src/testing/manual_clock.ts";
-import type { FaultyDisk } from "../support/faulty_file_system.ts";
-import { failNext, faultyDisk } from "../support/faulty_file_system.ts";
-import { numbered, numberedText, valuesIn, withStore } from "../support/store_fixture.ts";
-
-interface Fixture {
-  readonly store: Store;
-  readonly clock: ManualClock;
-  readonly disk: FaultyDisk;
-  readonly producer: Producer;
-}
+import { failNext } from "../support/faulty_file_system.ts";
+import type { ProducerFixture } from "../support/producer_fixture.ts";
+import { withProducerOn } from "../support/producer_fixture.ts";
+import { numbered, numberedText, valuesIn } from "../support/store_fixture.ts";
 
 async function withProducer(
   options: ProducerOptions,
-  run: (fixture: Fixture) => Promise<void>,
+  run: (fixture: ProducerFixture) => Promise<void>,
 ): Promise<void> {
-  const clock = manualClock();
-  const disk = faultyDisk();
-  await withStore(async (store) => {
-    await createTopic(store, "orders");
-    const producer = openProducer(store, options);
-    const first = send(producer, "orders", { value: "first" });
-    await flushProducer(producer);
-    await first;
-    await run({ store, clock, disk, producer });
-    assert.equal(producerInternals(producer).usedBytes, 0);
-  }, { clock, fileSystem: disk.fs });
+  await withProducerOn({ clock: manualClock(), producer: options }, async (fixture) => {
+    await run(fixture);
+    assert.equal(producerInternals(fixture.producer).usedBytes, 0);
+  });
 }
 
 /** The epoch, first sequence and count of each batch. */

@@ -6,7 +6,6 @@ import { describe, it } from "node:test";
 import { append } from "../../src/client/append.ts";
 import { closeProducer, flushProducer, openProducer, send } from "../../src/client/producer.ts";
 import type { ProducerOptions } from "../../src/client/producer_options.ts";
-import type { Producer } from "../../src/client/producer_state.ts";
 import { producerInternals } from "../../src/client/producer_state.ts";
 import { readBatches } from "../../src/client/read.ts";
 import type { ErrorCode } from "../../src/errors.ts";
@@ -18,9 +17,7 @@ import { closeStore } from "../../src/store/open_store.ts";
 import type { Store, StoreOptions } from "../../src/store/store.ts";
 import { internalsOf } from "../../src/store/store.ts";
 import { alterTopic, createTopic, deleteTopic } from "../../src/store/topics.ts";
-import type { ManualClock } from "../../src/testing/manual_clock.ts";
 import { manualClock } from "../../src/testing/manual_clock.ts";
-import type { FaultyDisk } from "../support/faulty_file_system.ts";
 import {
   failNext,
   faultyDisk,
@@ -28,6 +25,8 @@ import {
   holdSyncs,
   releaseSyncs,
 } from "../support/faulty_file_system.ts";
+import type { ProducerFixture } from "../support/producer_fixture.ts";
+import { withProducerOn } from "../support/producer_fixture.ts";
 import {
   crashStore,
   numbered,
@@ -37,28 +36,13 @@ import {
   withStore,
 } from "../support/store_fixture.ts";
 
-interface Fixture {
-  readonly store: Store;
-  readonly clock: ManualClock;
-  readonly disk: FaultyDisk;
-  readonly producer: Producer;
-}
-
-async function withProducer(
+function withProducer(
   options: ProducerOptions,
-  run: (fixture: Fixture) => Promise<void>,
-  storeOptions: StoreOptions = {},
+  run: (fixture: ProducerFixture) => Promise<void>,
+  store: StoreOptions = {},
 ): Promise<void> {
-  const clock = manualClock();
-  const disk = faultyDisk();
-  await withStore(async (store) => {
-    await createTopic(store, "orders", { partitions: 2 });
-    const producer = openProducer(store, { partitioner: () => 0, ...options });
-    const first = send(producer, "orders", { value: "first" });
-    await flushProducer(producer);
-    await first;
-    await run({ store, clock, disk, producer });
-  }, { clock, fileSystem: disk.fs, ...storeOptions });
+  const producer = { partitioner: () => 0, ...options };
+  return withProducerOn({ clock: manualClock(), producer, partitions: 2, store }, run);
 }
 
 function failsWith(code: ErrorCode): (error: unknown) => boolean {

@@ -5,7 +5,6 @@ import { describe, it } from "node:test";
 
 import { closeProducer, flushProducer, openProducer, send } from "../../src/client/producer.ts";
 import type { ProducerOptions } from "../../src/client/producer_options.ts";
-import type { Producer } from "../../src/client/producer_state.ts";
 import { producerInternals } from "../../src/client/producer_state.ts";
 import { readBatches } from "../../src/client/read.ts";
 import type { Serde } from "../../src/client/serde.ts";
@@ -15,7 +14,6 @@ import { isOttlaError } from "../../src/errors.ts";
 import type { Clock, Timer } from "../../src/platform/clock.ts";
 import { nextTurn } from "../../src/platform/clock.ts";
 import { abandonStore, closeStore } from "../../src/store/open_store.ts";
-import type { Store } from "../../src/store/store.ts";
 import { internalsOf } from "../../src/store/store.ts";
 import { createTopic } from "../../src/store/topics.ts";
 import type { ManualClock } from "../../src/testing/manual_clock.ts";
@@ -28,6 +26,8 @@ import {
   holdSyncs,
   releaseSyncs,
 } from "../support/faulty_file_system.ts";
+import type { ProducerFixture } from "../support/producer_fixture.ts";
+import { withProducerOn } from "../support/producer_fixture.ts";
 import { numbered, numberedText, settled, valuesIn, withStore } from "../support/store_fixture.ts";
 
 /** A clock that knows which timers run. */
@@ -49,28 +49,11 @@ function countedClock(): ManualClock & { readonly running: Set<Timer> } {
   return { ...inner, startTimer, stopTimer, running };
 }
 
-interface Fixture {
-  readonly store: Store;
-  readonly clock: ReturnType<typeof countedClock>;
-  readonly disk: FaultyDisk;
-  readonly producer: Producer;
-}
-
-/** A producer that has its id already, so that what is full is written at once. */
-async function withProducer(
+function withProducer(
   options: ProducerOptions,
-  run: (fixture: Fixture) => Promise<void>,
+  run: (fixture: ProducerFixture<ReturnType<typeof countedClock>>) => Promise<void>,
 ): Promise<void> {
-  const clock = countedClock();
-  const disk = faultyDisk();
-  await withStore(async (store) => {
-    await createTopic(store, "orders");
-    const producer = openProducer(store, options);
-    const first = send(producer, "orders", { value: "first" });
-    await flushProducer(producer);
-    await first;
-    await run({ store, clock, disk, producer });
-  }, { clock, fileSystem: disk.fs });
+  return withProducerOn({ clock: countedClock(), producer: options }, run);
 }
 
 function refusesAs(code: "BUFFER_EXHAUSTED" | "HANDLE_CLOSED" | "REQUEST_TIMED_OUT") {
