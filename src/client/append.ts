@@ -117,9 +117,10 @@ export async function append<K = Content, V = Content>(
     addRecord(call, record as AppendRecord);
     const portion = call.portions[0]!;
     finishOpenBatch(portion, call.config, call.now);
-    claimSpace(internals.diskSpace, portion.log.source, portion.builder.batchStart, call.now);
-    if (ack === "disk" && isWorthGathering(portion.builder)) {
-      place = gatherAppend(portion.log, portion.builder);
+    const { log, builder } = portion;
+    claimSpace(internals.diskSpace, log.stats, log.source, builder.batchStart, call.now);
+    if (ack === "disk" && isWorthGathering(builder)) {
+      place = gatherAppend(log, builder);
     } else {
       waiting = writePortion(portion, ack);
     }
@@ -325,7 +326,7 @@ function claimAll({ internals, topic, portions, now }: Call): void {
   let sizeBytes = 0;
   for (const { builder } of portions) sizeBytes += builder.batchStart;
   const target = portions.length === 1 ? portions[0]!.log.source : { topic: topic.name };
-  claimSpace(internals.diskSpace, target, sizeBytes, now);
+  claimSpace(internals.diskSpace, topic.stats, target, sizeBytes, now);
 }
 
 /** Writes the finished batches of a portion behind all that was appended before. */

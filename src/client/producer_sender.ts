@@ -150,7 +150,8 @@ function sendBatch(producer: ProducerInternals, batch: ProducerBatch): boolean {
     const log = logOf(store, queue.route.topic, queue.state);
     if (!batch.isFinished) finish(producer, batch, log);
     if (!isTaken(producer, batch, log)) return true;
-    claimSpace(store.diskSpace, log.source, batch.builder!.batchStart, store.clock.now());
+    const { stats, source } = log;
+    claimSpace(store.diskSpace, stats, source, batch.builder!.batchStart, store.clock.now());
     appended = appendFinished(producer, batch, log);
   } catch (error) {
     return sendBatchFailed(producer, batch, error);

@@ -4,6 +4,7 @@ import { hasMembers, isGroupInUse } from "../coordinator/group.ts";
 import { findGroupCoordinator } from "../coordinator/group_coordinator.ts";
 import type { Store, StoreInternals } from "../store/store.ts";
 import { getTopicState, openInternals } from "../store/store.ts";
+import { asStorageError } from "../store/store_errors.ts";
 import { checkObject } from "../store/store_options.ts";
 import type { LogsStats } from "../store/store_stats.ts";
 import { logsStatsOf } from "../store/store_stats.ts";
@@ -45,7 +46,7 @@ export interface StoreStats extends LogsStats {
  * @param options Which topics are told of, and whether their partitions are.
  * @returns The statistics as they are now.
  * @throws TypeError for options of the wrong kind. OttlaError `UNKNOWN_TOPIC_OR_PARTITION`,
- * `HANDLE_CLOSED`.
+ * `HANDLE_CLOSED`, `KAFKA_STORAGE_ERROR` if a folder cannot be looked at.
  * @example
  * ```ts
  * import { append, closeStore, createTopic, openStore, statsOf } from "ottla";
@@ -69,8 +70,12 @@ export function statsOf(store: Store, options: StatsOptions = {}): StoreStats {
   }
   const wanted = topics?.map((topic) => getTopicState(internals, nameOfTopic(topic))) ??
     [...internals.topics.values()];
-  const stats = logsStatsOf(internals, store.path, { topics: new Set(wanted), partitions });
-  return { ...stats, groups: groupsStatsOf(internals) };
+  try {
+    const stats = logsStatsOf(internals, store.path, { topics: new Set(wanted), partitions });
+    return { ...stats, groups: groupsStatsOf(internals) };
+  } catch (error) {
+    throw asStorageError(`tell the statistics of ${store.path}`, error);
+  }
 }
 
 function groupsStatsOf(internals: StoreInternals): GroupsStats | undefined {

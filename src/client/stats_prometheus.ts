@@ -24,15 +24,26 @@ const topicCounters: readonly TopicCounter[] = [
   ["retired_segments", "Segments that retention removed.", ({ retention }) => retention.segments],
   ["retired_bytes", "Bytes that retention removed.", ({ retention }) => retention.bytes],
   ["compactions", "Compactions of a log.", ({ compaction }) => compaction.count],
+  // What they removed is no counter: the first compaction of a deletion adds to its size.
   [
-    "compacted_bytes",
-    "Bytes that compactions removed.",
-    ({ compaction }) => compaction.readBytes - compaction.keptBytes,
+    "compaction_read_bytes",
+    "Bytes that compactions read.",
+    ({ compaction }) => compaction.readBytes,
   ],
   [
-    "compacted_records",
-    "Records that compactions removed.",
-    ({ compaction }) => compaction.readRecords - compaction.keptRecords,
+    "compaction_kept_bytes",
+    "Bytes that compactions kept.",
+    ({ compaction }) => compaction.keptBytes,
+  ],
+  [
+    "compaction_read_records",
+    "Records that compactions read.",
+    ({ compaction }) => compaction.readRecords,
+  ],
+  [
+    "compaction_kept_records",
+    "Records that compactions kept.",
+    ({ compaction }) => compaction.keptRecords,
   ],
 ];
 

@@ -16,6 +16,8 @@ export interface CopyRun {
   canLink: boolean;
   linkedBytes: number;
   copiedBytes: number;
+  /** Called before bytes are written; throws if there is no room for them. */
+  readonly claim: (sizeBytes: number) => void;
   /** Waits for the next turn of the event loop; throws if the copying is to end. */
   readonly nextTurn: () => Promise<void>;
   /** Called when some more of the log files has its copy. */
@@ -41,7 +43,7 @@ const noLinkCodes = ["EXDEV", "EPERM", "EACCES", "EMLINK", "ENOSYS", "ENOTSUP", 
  * @param name Its name in the folder.
  * @param sizeBytes Its size.
  * @returns Resolves when its bytes are on disk.
- * @throws What the file systems and `nextTurn` throw.
+ * @throws What the file systems, `claim` and `nextTurn` throw.
  */
 export async function copyFile(
   target: FolderCopy,
@@ -66,8 +68,8 @@ export async function copyFile(
  * @param name Its name in the folder.
  * @param sizeBytes How many.
  * @returns Resolves when they are on disk.
- * @throws OttlaError `KAFKA_STORAGE_ERROR` if the file is shorter; what the file systems and
- * `nextTurn` throw.
+ * @throws OttlaError `KAFKA_STORAGE_ERROR` if the file is shorter; what the file systems,
+ * `claim` and `nextTurn` throw.
  */
 export async function copyBytes(
   target: FolderCopy,
@@ -86,6 +88,7 @@ export async function copyBytes(
         const chunk = buffer.subarray(0, sizeBytes - position);
         const count = await run.source.readAsync(source, chunk, position);
         if (count < chunk.length) throw shortFileError(path, position + count, sizeBytes);
+        run.claim(count);
         run.target.write(copy, chunk, position);
         position += count;
         run.copiedBytes += count;
@@ -108,13 +111,14 @@ export async function copyBytes(
  * @param name Its name in the folder.
  * @param bytes All of its content.
  * @returns Resolves when it is on disk.
- * @throws What the file system throws.
+ * @throws What the file system and `claim` throw.
  */
 export async function writeWhole(
-  { run: { target: fs }, folder }: FolderCopy,
+  { run: { target: fs, claim }, folder }: FolderCopy,
   name: string,
   bytes: Uint8Array,
 ): Promise<void> {
+  claim(bytes.length);
   const file = fs.createExclusive(joinPath(folder, name));
   try {
     fs.write(file, bytes, 0);

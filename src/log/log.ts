@@ -42,7 +42,7 @@ import type { LeaderEpochCache } from "./leader_epoch_cache.ts";
 import { noteEpoch } from "./leader_epoch_file.ts";
 import { batchTooLargeError, closedError, poisonError, storageError } from "./log_errors.ts";
 import type { LogStats } from "./log_stats.ts";
-import { countAppend } from "./log_stats.ts";
+import { countBatches } from "./log_stats.ts";
 import type { ProducerSnapshots } from "./producer_snapshots.ts";
 import { takeSnapshotIfUsed } from "./producer_snapshots.ts";
 import type { ProducerStates } from "./producer_state.ts";
@@ -78,7 +78,7 @@ export interface Log {
   highWatermark: number;
   /** What batches are stamped with. */
   leaderEpoch: number;
-  /** Where it ended when it was opened. */
+  /** Below it the indexes were on disk when it was opened: its end, if it had been closed. */
   readonly openedOffset: number;
   readonly epochs: LeaderEpochCache;
   readonly commit: GroupCommit;
@@ -145,13 +145,19 @@ export function appendBuilt(
   checkBatchSizes(log, bytes, builder.view);
   if (ack === "memory" && bytes.length <= acceptedBytesMax) {
     acceptBatches(log, bytes, endOffset);
-    countAppend(log, builder.view, bytes.length, ack, baseOffset);
+    countBatches(log, builder.view, bytes.length, ack, baseOffset);
+    log.stats.doneAppends++;
     return undefined;
   }
-  writeAccepted(log);
-  writeBatches(log, bytes, builder.view, ack === "disk");
+  try {
+    writeAccepted(log);
+    writeBatches(log, bytes, builder.view, ack === "disk");
+  } finally {
+    // Also if it failed: of several runs the first may be written and the next one not.
+    countBatches(log, builder.view, bytes.length, ack, baseOffset);
+  }
+  log.stats.doneAppends++;
   assert(log.endOffset === endOffset, "the log ends where its last batch ends");
-  countAppend(log, builder.view, bytes.length, ack, baseOffset);
   if (ack === "disk") return waitUntilSynced(log.commit, endOffset, preciseNow(log.clock));
   advanceHighWatermark(log);
   flushIfDue(log);

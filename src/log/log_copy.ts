@@ -133,7 +133,7 @@ export function cutLog(log: Log): LogCut {
  * @param target Where to copy it.
  * @returns Resolves when all files are on disk; the folder is not synced.
  * @throws OttlaError `KAFKA_STORAGE_ERROR` if the log could not be synced meanwhile; what the file
- * systems and the target's `nextTurn` throw.
+ * systems and the target's `claim` and `nextTurn` throw.
  */
 export async function copyLog(cut: LogCut, target: FolderCopy): Promise<void> {
   const { log } = cut;
@@ -229,6 +229,5 @@ async function copySnapshots(cut: LogCut, target: FolderCopy): Promise<void> {
 
 /** Where a file of a segment lies now: both the folder and the segment may have been renamed. */
 function pathOf(log: Log, segment: Segment, kind: SegmentFileKind): string {
-  const suffix = segment.isSetAside ? "deleted" : "";
-  return joinPath(log.folder, segmentFileName(segment.baseOffset, kind, suffix));
+  return joinPath(log.folder, segmentFileName(segment.baseOffset, kind)) + segment.asideSuffix;
 }

@@ -6,6 +6,7 @@
  * be told how long it waited, and a sync reads it twice.
  */
 
+import { getInt64 } from "../bytes/byte_reader.ts";
 import { preciseNow } from "../platform/clock.ts";
 import {
   appendChannel,
@@ -131,33 +132,35 @@ export function addLogStats(target: LogStats, other: LogStats): void {
 }
 
 /**
- * Counts what an append has written or accepted, and tells who listens.
+ * Counts the batches of an append that were written or accepted, and tells who listens.
  *
- * @param log The log, which ends behind it.
- * @param view Begins with whole batches.
- * @param bytes How long these are.
+ * @param log The log, which ends behind them.
+ * @param view Begins with the whole batches of the append.
+ * @param sizeBytes How long these are.
  * @param ack The level that was asked for.
- * @param baseOffset Of the first record.
+ * @param baseOffset Where the log ended before.
  */
-export function countAppend(
+export function countBatches(
   log: Log,
   view: DataView,
-  bytes: number,
+  sizeBytes: number,
   ack: Ack,
   baseOffset: number,
 ): void {
   const { stats, endOffset } = log;
+  if (endOffset === baseOffset) return;
   let batches = 0;
-  for (let at = 0; at < bytes; batches++) {
-    const sizeBytes = view.getInt32(at + field.batchLength) + logOverheadBytes;
-    countValue(stats.batchBytes, sizeBytes);
-    at += sizeBytes;
+  let bytes = 0;
+  while (bytes < sizeBytes && getInt64(view, bytes) < endOffset) {
+    const batchBytes = view.getInt32(bytes + field.batchLength) + logOverheadBytes;
+    countValue(stats.batchBytes, batchBytes);
+    bytes += batchBytes;
+    batches++;
   }
   const counts = ack === "disk" ? stats.disk : ack === "os" ? stats.os : stats.memory;
   counts.records += endOffset - baseOffset;
   counts.batches += batches;
   counts.bytes += bytes;
-  stats.doneAppends++;
   if (!appendChannel.hasSubscribers) return;
   const { folder, source } = log;
   appendChannel.publish({ folder, ...source, ack, baseOffset, endOffset, batches, bytes });

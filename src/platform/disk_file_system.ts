@@ -9,6 +9,7 @@ import * as fs from "node:fs";
 import { isDiskSyncQuick, syncDiskFile, syncDiskFileNow } from "./disk_sync.ts";
 import type { FileHandle, FileStatus, FileSystem, FolderEntry, OpenMode } from "./file_system.ts";
 import { hasErrorCode } from "./file_system.ts";
+import { joinPath } from "./files.ts";
 
 const openFlags = {
   read: fs.constants.O_RDONLY,
@@ -39,9 +40,10 @@ export function diskFileSystem(): FileSystem {
     link: (source, target) => fs.linkSync(source, target),
     remove: (path) => fs.unlinkSync(path),
     makeFolder: (path) => void fs.mkdirSync(path, { recursive: true }),
-    removeFolder: (path) => fs.rmdirSync(path),
+    removeFolder: diskRemoveFolder,
     list: diskList,
     stat: diskStat,
+    setModified: (path, modifiedMs) => fs.utimesSync(path, modifiedMs / 1000, modifiedMs / 1000),
     syncFolder: diskSyncFolder,
     freeBytes: diskFreeBytes,
   };
@@ -77,13 +79,33 @@ function diskWrite(file: FileHandle, source: Uint8Array, position: number): void
   }
 }
 
+/** A link to a folder is one, as for a broker: a partition may lie on another disk. */
 function diskList(folder: string): FolderEntry[] {
-  return fs.readdirSync(folder, { withFileTypes: true })
-    .map((entry) => ({ name: entry.name, isFolder: entry.isDirectory() }));
+  return fs.readdirSync(folder, { withFileTypes: true }).map((entry) => ({
+    name: entry.name,
+    isFolder: entry.isDirectory() ||
+      entry.isSymbolicLink() && diskStat(joinPath(folder, entry.name))?.isFolder === true,
+  }));
+}
+
+/** Of a link to a folder only the link goes. */
+function diskRemoveFolder(path: string): void {
+  try {
+    fs.rmdirSync(path);
+  } catch (error) {
+    if (!fs.lstatSync(path).isSymbolicLink()) throw error;
+    fs.unlinkSync(path);
+  }
 }
 
 function diskStat(path: string): FileStatus | undefined {
-  const status = fs.statSync(path, { throwIfNoEntry: false });
+  let status: fs.Stats | undefined;
+  try {
+    status = fs.statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    // A link that leads to itself leads nowhere.
+    if (!hasErrorCode(error, "ELOOP")) throw error;
+  }
   if (status === undefined) return undefined;
   return {
     sizeBytes: status.size,
@@ -109,6 +131,14 @@ function diskSyncFolder(folder: string): void {
 }
 
 function diskFreeBytes(folder: string): number {
-  const status = fs.statfsSync(folder);
-  return status.bavail * status.bsize;
+  try {
+    const status = fs.statfsSync(folder);
+    return status.bavail * status.bsize;
+  } catch (cause) {
+    if (cause instanceof Error && "code" in cause) throw cause;
+    // Deno gives this alone only to who may ask for `--allow-sys`, and its refusal has no code.
+    throw Object.assign(new Error(`ENOSYS: nobody tells of ${folder}`, { cause }), {
+      code: "ENOSYS",
+    });
+  }
 }

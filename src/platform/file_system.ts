@@ -71,6 +71,8 @@ export interface FileSystem {
   /** Lists a folder in no particular order; `ENOENT` if there is none. */
   list(folder: string): FolderEntry[];
   stat(path: string): FileStatus | undefined;
+  /** Says when a file was last changed, in milliseconds since the epoch; a power cut may take that. */
+  setModified(path: string, modifiedMs: number): void;
   /** Makes creations, renames and removals inside a folder survive a power cut. */
   syncFolder(folder: string): void;
   /** Bytes that can still be written. */

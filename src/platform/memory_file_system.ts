@@ -126,6 +126,9 @@ export function memoryFileSystem(now: () => number = Date.now): FileSystem {
       if (node.isFolder) return { sizeBytes: 0, modifiedMs: 0, isFolder: true };
       return { sizeBytes: node.sizeBytes, modifiedMs: node.modifiedMs, isFolder: false };
     },
+    setModified(path, modifiedMs) {
+      existingFile(findNode(root, path), path).modifiedMs = modifiedMs;
+    },
     syncFolder: (path) => void existingFolder(findNode(root, path), path),
     freeBytes: () => Number.MAX_SAFE_INTEGER,
   };

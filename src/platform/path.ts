@@ -1,6 +1,7 @@
 /** Paths as callers give them. */
 
-import { resolve } from "node:path";
+import { realpathSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /**
@@ -24,4 +25,20 @@ export function pathOf(path: string | URL): string {
     throw new RangeError(`path must be the path of a folder, got ${JSON.stringify(text)}`);
   }
   return text === ":memory:" ? text : resolve(text);
+}
+
+/**
+ * Where a path on the disk leads to, symbolic links followed. Of what is not there yet the name
+ * counts.
+ *
+ * @param path An absolute path.
+ * @returns The path of the same place that has no symbolic link in it.
+ */
+export function realPathOf(path: string): string {
+  try {
+    return realpathSync.native(path);
+  } catch {
+    const folder = dirname(path);
+    return folder === path ? path : join(realPathOf(folder), basename(path));
+  }
 }

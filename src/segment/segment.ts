@@ -55,12 +55,15 @@ export interface Segment {
   indexes: SegmentIndexes | undefined;
   /** Set when it is to be removed, as soon as nobody has pinned its log file. */
   isDoomed: boolean;
-  /** Set when its files end with `.deleted`, since a compacted segment has taken their names. */
-  isSetAside: boolean;
+  /** What stands behind the names of its files once a compacted segment has taken these; else "". */
+  asideSuffix: string;
 }
 
 /** The files that a segment may have, in the order in which they are renamed. */
 export const segmentKinds = ["log", "index", "timeindex", "txnindex"] as const;
+
+/** How many segments of one base may be waiting for their removal. */
+const asideMax = 1_000_000;
 
 /** Both indexes of a segment, and how much of them is in their files. */
 export interface SegmentIndexes {
@@ -101,7 +104,7 @@ export function segmentAt(place: SegmentPlace, baseOffset: number, createdMs: nu
     bytesSinceIndexEntry: 0,
     indexes: undefined,
     isDoomed: false,
-    isSetAside: false,
+    asideSuffix: "",
   };
 }
 
@@ -256,11 +259,22 @@ export function truncateSegment(
 export function setSegmentFilesAside(segment: Segment): void {
   const { fs } = segment.pool;
   if (segment.log.pins === 0) closePooledFile(segment.pool, segment.log);
+  const suffix = freeAsideSuffix(segment);
   for (const kind of segmentKinds) {
     const path = joinPath(segment.folder, segmentFileName(segment.baseOffset, kind));
-    ignoringMissing(() => fs.rename(path, `${path}.deleted`));
+    ignoringMissing(() => fs.rename(path, path + suffix));
   }
-  segment.isSetAside = true;
+  segment.asideSuffix = suffix;
+}
+
+/** A copy that is under way may still need what was set aside before under the same name. */
+function freeAsideSuffix({ pool, folder, baseOffset }: Segment): string {
+  const path = joinPath(folder, segmentFileName(baseOffset, "log"));
+  let suffix = ".deleted";
+  for (let count = 2; pool.fs.stat(path + suffix) !== undefined && count < asideMax; count++) {
+    suffix = `.${count}.deleted`;
+  }
+  return suffix;
 }
 
 /**
@@ -275,8 +289,10 @@ export function removeSegmentFiles(segment: Segment): void {
   for (const kind of segmentKinds) {
     const path = joinPath(segment.folder, segmentFileName(segment.baseOffset, kind));
     ignoringMissing(() => {
-      if (!segment.isSetAside) fs.rename(path, `${path}.deleted`);
-      fs.remove(`${path}.deleted`);
+      const isAside = segment.asideSuffix !== "";
+      const aside = path + (isAside ? segment.asideSuffix : ".deleted");
+      if (!isAside) fs.rename(path, aside);
+      fs.remove(aside);
     });
   }
 }

@@ -19,7 +19,9 @@ export interface SegmentFileName {
 /** The end of the name of a file that keeps bytes cut from a torn log. */
 export const tornSuffix = ".torn";
 
-const pattern = /^(\d{20})\.(log|index|timeindex|txnindex|snapshot)(?:\.(deleted|cleaned|swap))?$/;
+/** Of several files that are about to be removed and had the same name, all but one have a number. */
+const pattern =
+  /^(\d{20})\.(log|index|timeindex|txnindex|snapshot)(?:(?:\.\d{1,9})?\.(deleted)|\.(cleaned|swap))?$/;
 
 /**
  * The name of a file of a segment.
@@ -52,6 +54,6 @@ export function parseSegmentFileName(name: string): SegmentFileName | undefined 
   return {
     baseOffset,
     kind: match[2] as SegmentFileKind,
-    suffix: (match[3] ?? "") as SegmentFileSuffix,
+    suffix: (match[3] ?? match[4] ?? "") as SegmentFileSuffix,
   };
 }

@@ -8,12 +8,13 @@
  *    its partition, a topic that the metadata knows has its folders.
  * 3. The files are copied while the store goes on, several partitions at a time. What is removed
  *    from the store meanwhile stays until it is copied.
- * 4. The files in the root are written, `meta.properties` last.
+ * 4. The metadata log is copied, then the files in the root are written, `meta.properties` last.
  *
  * So the copy is what closing the store at that moment would have left. It has the same cluster id
  * and directory id: it takes the place of the store, and does not stand beside it.
  */
 
+import { OttlaError } from "../errors.ts";
 import type { PartitionOffset } from "../log/checkpoint_file.ts";
 import type { CopyRun, FolderCopy } from "../log/folder_copy.ts";
 import { writeWhole } from "../log/folder_copy.ts";
@@ -24,9 +25,11 @@ import { partitionMetadataName, printPartitionMetadata } from "../log/partition_
 import { diskFileSystem } from "../platform/disk_file_system.ts";
 import type { FileSystem } from "../platform/file_system.ts";
 import { joinPath, readFile } from "../platform/files.ts";
-import { pathOf } from "../platform/path.ts";
+import { pathOf, realPathOf } from "../platform/path.ts";
 import type { BackupFolder, RootFiles } from "./backup_folder.ts";
 import { beginFolder, finishFolder, removeFolder } from "./backup_folder.ts";
+import type { DiskSpace } from "./disk_space.ts";
+import { diskSpace, tryClaimSpace } from "./disk_space.ts";
 import { printMetaProperties } from "./meta_properties.ts";
 import { changeMetadata } from "./metadata_log.ts";
 import { hasFolder, logOf, writeRecoveryPoints } from "./partitions.ts";
@@ -124,8 +127,9 @@ const metadataSnapshotName = /^\d{20}-\d{10}\.checkpoint$/;
  * @returns Resolves when all of the copy is on disk.
  * @throws TypeError or RangeError for an argument of the wrong kind, or a target within the store's
  * own folder; the signal's reason. OttlaError `STORE_INVALID` if the target is not empty,
- * `DISK_FULL`, `KAFKA_STORAGE_ERROR` if a log cannot be read or had failed before, `HANDLE_CLOSED` if
- * the store is closed meanwhile. Then nothing of the copy is left.
+ * `DISK_FULL` also if less would stay free than the store's `diskFreeBytesMin`,
+ * `KAFKA_STORAGE_ERROR` if a log cannot be read or had failed before, `HANDLE_CLOSED` if the store is
+ * closed meanwhile. Then nothing of the copy is left.
  * @example
  * ```ts
  * import { backupStore, closeStore, openStore } from "ottla";
@@ -142,13 +146,15 @@ export async function backupStore(
   const internals = openInternals(store);
   const folder = pathOf(target);
   checkOptions(options);
-  checkTarget(internals, folder);
+  const fs = targetFileSystem(store, internals, options);
+  checkTarget(internals, fs, folder);
   options.signal?.throwIfAborted();
   try {
-    return await untilClosed(internals, "backing up", (closing) => {
-      const fs = targetFileSystem(store, internals, options);
-      return makeBackup(internals, fs, folder, options, closing);
-    });
+    return await untilClosed(
+      internals,
+      "backing up",
+      (closing) => makeBackup(internals, fs, folder, options, closing),
+    );
   } catch (error) {
     throw asStorageError(`back up ${store.path} to ${folder}`, error);
   }
@@ -167,12 +173,16 @@ function checkOptions(options: BackupOptions): void {
 }
 
 /** A folder among those of the partitions would keep the store from being opened again. */
-function checkTarget({ folder }: StoreInternals, target: string): void {
-  const isInside = target === folder || target.startsWith(joinPath(folder, "")) ||
-    target.startsWith(`${folder}\\`);
+function checkTarget({ fs, folder }: StoreInternals, targetFs: FileSystem, target: string): void {
+  const placeOf = fs.kind === "disk" ? realPathOf : (path: string): string => path;
+  const isInside = fs.kind === targetFs.kind && isWithin(placeOf(folder), placeOf(target));
   if (target !== ":memory:" && !isInside) return;
   const found = isInside ? `${target}, which is in the store's own` : JSON.stringify(target);
   throw new RangeError(`target must be the path of another folder, got ${found}`);
+}
+
+function isWithin(folder: string, path: string): boolean {
+  return path === folder || path.startsWith(joinPath(folder, "")) || path.startsWith(`${folder}\\`);
 }
 
 function targetFileSystem(
@@ -193,6 +203,7 @@ async function makeBackup(
   closing: AbortSignal,
 ): Promise<BackupReport> {
   const target = beginFolder(fs, folder);
+  const space = diskSpace(fs, folder, internals.diskSpace.freeBytesMin);
   const failing = new AbortController();
   const backup: Backup = {
     internals,
@@ -203,6 +214,9 @@ async function makeBackup(
       canLink: links && fs === internals.fs,
       linkedBytes: 0,
       copiedBytes: 0,
+      claim(sizeBytes) {
+        if (!tryClaimSpace(space, sizeBytes, internals.clock.now())) throw noSpaceError(space);
+      },
       async nextTurn() {
         await waitedTurn([failing.signal, closing, signal]);
         checkLock(internals);
@@ -230,6 +244,16 @@ async function makeBackup(
   }
   const { partitions, run: { linkedBytes, copiedBytes } } = backup;
   return { path: folder, partitions: partitions.length - 1, linkedBytes, copiedBytes };
+}
+
+/** The copy may lie where the store does, which needs the room to go on. */
+function noSpaceError({ folder, freeBytes, freeBytesMin }: DiskSpace): OttlaError {
+  return new OttlaError(
+    "DISK_FULL",
+    `Cannot back up to ${folder}: its disk has ${freeBytes} bytes free, of which ` +
+      `diskFreeBytesMin keeps ${freeBytesMin}`,
+    { details: { folder, freeBytes, diskFreeBytesMin: freeBytesMin } },
+  );
 }
 
 /** So that the turn in which all logs are looked at is a short one. */
@@ -260,7 +284,7 @@ async function openLogs({ internals, run }: Backup): Promise<void> {
 
 /** Returns what the files in the root are to say. */
 async function copyAll(backup: Backup): Promise<RootFiles> {
-  const { internals, partitions, run } = backup;
+  const { internals, partitions, target } = backup;
   let files: RootFiles | undefined;
   let failure: { readonly cause: unknown } | undefined;
   await changeMetadata(internals.metadata, () => {
@@ -275,6 +299,18 @@ async function copyAll(backup: Backup): Promise<RootFiles> {
   });
   if (failure !== undefined) throw failure.cause;
   backup.bytesTotal = partitions.reduce((sum, { cut }) => sum + cut.sizeBytes, 0);
+  // The metadata comes last. Where it lies there is all the rest, should anybody try a repair.
+  const metadata = partitions.at(-1)!;
+  await copyPartitions(backup, partitions.slice(0, -1));
+  target.fs.syncFolder(target.folder);
+  await copyPartition(backup, metadata);
+  return files!;
+}
+
+async function copyPartitions(
+  backup: Backup,
+  partitions: readonly PartitionCut[],
+): Promise<void> {
   const waiting = partitions.values();
   const copyOn = async (): Promise<void> => {
     for (const partition of waiting) await copyPartition(backup, partition);
@@ -285,11 +321,10 @@ async function copyAll(backup: Backup): Promise<RootFiles> {
       backup.failing.abort(error);
     }));
   await Promise.all(copies);
-  await run.nextTurn();
-  return files!;
+  await backup.run.nextTurn();
 }
 
-/** Notes what every log is, and what the files in the root are to say of it. */
+/** Notes what every log is, that of the metadata last, and what the files in the root are to say. */
 function cutStore({ internals, partitions }: Backup): RootFiles {
   const { fs, folder, clusterId, nodeId, directoryId } = internals;
   const recoveryPoints: PartitionOffset[] = [];

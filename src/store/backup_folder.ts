@@ -22,6 +22,7 @@ import {
   writeCleanShutdown,
   writePartitioners,
 } from "./store_files.ts";
+import { metadataTopic, partitionFolderName } from "./topic_name.ts";
 
 /** A folder that is becoming a store. */
 export interface BackupFolder {
@@ -100,6 +101,7 @@ export function finishFolder({ fs, folder }: BackupFolder, files: RootFiles): vo
  */
 export function removeFolder({ fs, folder, madeFolders }: BackupFolder): void {
   try {
+    takeBack(fs, folder);
     // Last, so that it shows to the end whose the folder is.
     const others = fs.list(folder).filter(({ name }) => name !== partName && name !== passedOver);
     for (const { name } of others) removeTree(fs, joinPath(folder, name));
@@ -109,6 +111,19 @@ export function removeFolder({ fs, folder, madeFolders }: BackupFolder): void {
     // The caller throws what went wrong first. What is left is no store to anybody.
     if (!(error instanceof Error && "code" in error)) throw error;
   }
+}
+
+/** What may be whole is no store any more, and no repair makes it one, before the rest of it goes. */
+function takeBack(fs: FileSystem, folder: string): void {
+  const whole = joinPath(folder, metaPropertiesName);
+  if (fs.stat(whole) !== undefined) {
+    fs.rename(whole, joinPath(folder, partName));
+    fs.syncFolder(folder);
+  }
+  const metadata = joinPath(folder, partitionFolderName(metadataTopic, 0));
+  if (fs.stat(metadata) === undefined) return;
+  removeTree(fs, metadata);
+  fs.syncFolder(folder);
 }
 
 function checkEmpty(fs: FileSystem, folder: string): void {

@@ -12,6 +12,7 @@
  */
 
 import { OttlaError } from "../errors.ts";
+import type { LogStats } from "../log/log_stats.ts";
 import type { FileSystem } from "../platform/file_system.ts";
 
 /** What is kept free unless somebody says otherwise. */
@@ -74,6 +75,7 @@ export function findFreeBytes(fs: FileSystem, folder: string): number | undefine
  * Counts bytes that are about to be appended, if there is room for them.
  *
  * @param space The room.
+ * @param stats Those of the topic, where an append that is refused counts as one that failed.
  * @param target What they are for.
  * @param sizeBytes How many.
  * @param now In milliseconds since the epoch.
@@ -81,18 +83,34 @@ export function findFreeBytes(fs: FileSystem, folder: string): number | undefine
  */
 export function claimSpace(
   space: DiskSpace,
+  stats: LogStats,
   target: SpaceTarget,
   sizeBytes: number,
   now: number,
 ): void {
+  if (tryClaimSpace(space, sizeBytes, now)) return;
+  stats.begunAppends++;
+  throw noSpaceError(space, target, sizeBytes);
+}
+
+/**
+ * Counts bytes that are about to be written, if there is room for them.
+ *
+ * @param space The room.
+ * @param sizeBytes How many.
+ * @param now In milliseconds since the epoch.
+ * @returns False if fewer would stay free than are to be kept.
+ */
+export function tryClaimSpace(space: DiskSpace, sizeBytes: number, now: number): boolean {
   const { freeBytesMin } = space;
-  if (freeBytesMin === 0) return;
+  if (freeBytesMin === 0) return true;
   const isStale = sizeBytes > space.askBytes || now - space.askedMs >= diskAskMs ||
     now < space.askedMs;
   if (isStale || space.freeBytes - sizeBytes < freeBytesMin) askDisk(space, now);
-  if (space.freeBytes - sizeBytes < freeBytesMin) throw noSpaceError(space, target, sizeBytes);
+  if (space.freeBytes - sizeBytes < freeBytesMin) return false;
   space.freeBytes -= sizeBytes;
   space.askBytes -= sizeBytes;
+  return true;
 }
 
 function askDisk(space: DiskSpace, now: number): void {

@@ -83,6 +83,10 @@ export function simulatedFileSystem(caller: ProcessState, processes: ProcessTabl
       if (node.isFolder) return { sizeBytes: 0, modifiedMs: 0, isFolder: true };
       return { sizeBytes: node.cache.sizeBytes, modifiedMs: node.modifiedMs, isFolder: false };
     },
+    setModified(path, modifiedMs) {
+      checkAlive(caller, `setModified ${path}`);
+      getFile(tree, path).modifiedMs = modifiedMs;
+    },
     syncFolder: onFolder("syncFolder", (path) => syncNames(tree, getFolder(tree, path))),
     freeBytes(path) {
       checkAlive(caller, `freeBytes ${path}`);

@@ -3,7 +3,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { append, createTopic, deleteTopic, prometheusOf, statsOf } from "../../mod.ts";
+import {
+  append,
+  appendBatch,
+  compactTopic,
+  createTopic,
+  deleteTopic,
+  prometheusOf,
+  statsOf,
+} from "../../mod.ts";
 import { printHistogram, printMetric } from "../../src/store/prometheus_text.ts";
 import { metricsIn } from "../support/prometheus.ts";
 import { withStore } from "../support/store_fixture.ts";
@@ -80,6 +88,27 @@ test("the bounds of durations are in seconds, without digits that binary numbers
     const bounds = [...text.matchAll(/ottla_sync_seconds_bucket\{le="([^"]+)"\}/g)];
     for (const [, le] of bounds) assert.match(le!, /^(\+Inf|\d(\.\d+)?(e-\d)?|\d+)$/);
     return Promise.resolve();
+  }));
+
+test("no counter falls, though a compaction may make a log larger", () =>
+  withStore(async (store) => {
+    await createTopic(store, "prices", { cleanupPolicy: "compact" });
+    const deletions = Array.from({ length: 50 }, (_, key) => ({ key: `${key}`, value: null }));
+    await appendBatch(store, "prices", deletions);
+    // From then on each deletion has the time at which it may go.
+    await compactTopic(store, "prices");
+    const stats = statsOf(store);
+    const { readBytes, keptBytes } = stats.totals.compaction;
+    assert.ok(keptBytes > readBytes);
+    const counters = metricsIn(prometheusOf(stats)).filter(({ type }) => type === "counter");
+    const samples = counters.flatMap(({ samples }) => samples);
+    assert.deepEqual(samples.filter(({ value }) => value < 0), []);
+    const valueOf = (wanted: string): number | undefined =>
+      samples.find(({ name, labels }) => name === wanted && labels["topic"] === "prices")?.value;
+    assert.equal(valueOf("ottla_compaction_read_bytes_total"), readBytes);
+    assert.equal(valueOf("ottla_compaction_kept_bytes_total"), keptBytes);
+    assert.equal(valueOf("ottla_compaction_read_records_total"), 50);
+    assert.equal(valueOf("ottla_compaction_kept_records_total"), 50);
   }));
 
 test("a sum over all topics does not fall when one is deleted", () =>

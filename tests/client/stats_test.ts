@@ -19,15 +19,17 @@ import {
   enforceRetention,
   flush,
   openConsumer,
+  openProducer,
   openRange,
   openStore,
   poll,
+  send,
   sendRange,
   statsOf,
 } from "../../mod.ts";
 import type { HistogramStats, StatsOptions, Store, StoreStats } from "../../mod.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
-import { powerCut, simulatedDisk } from "../../src/testing/mod.ts";
+import { powerCut, setFaults, simulatedDisk } from "../../src/testing/mod.ts";
 import { failNext, faultyDisk, healDisk } from "../support/faulty_file_system.ts";
 import { manualClock } from "../../src/testing/manual_clock.ts";
 import { produce } from "../support/produced.ts";
@@ -153,6 +155,45 @@ test("failures are counted: of appends, of syncs", async () => {
     1,
   ]);
   await closeStore(store).catch(() => {});
+});
+
+test("of an append that fails half way what is stored is counted", async () => {
+  const disk = faultyDisk();
+  await withStore(async (store) => {
+    await createTopic(store, "orders");
+    const records = Array.from({ length: 6 }, () => ({ value: "x".repeat(300) }));
+    // The first of several batches is written, and the next one is not.
+    failNext(disk, { operation: "write", code: "ENOSPC", path: ".log", after: 1 });
+    await assert.rejects(appendBatch(store, "orders", records, { ack: "os" }));
+    failNext(disk, { operation: "write", code: "ENOSPC", path: ".log", after: 1 });
+    const gathered = await Promise.allSettled(
+      records.map((record) => append(store, "orders", record)),
+    );
+    const stored = gathered.filter(({ status }) => status === "fulfilled");
+    const { totals, topics } = statsOf(store, { partitions: true });
+    const { failed, os, disk: { records: recordsAtDisk } } = totals.appends;
+    assert.ok(os.records > 0 && stored.length > 0);
+    assert.deepEqual([failed, recordsAtDisk], [2, stored.length]);
+    assert.equal(topics[0]!.partitionStats![0]!.offsets!.endOffset, os.records + recordsAtDisk);
+    assert.equal(totals.batchBytes.sum, totals.logBytes);
+  }, { fileSystem: disk.fs, diskFreeBytesMin: 0, ...smallSegments });
+});
+
+test("appends that are refused to keep room free are counted as failed", async () => {
+  const disk = { ...memoryFileSystem(), freeBytes: () => 1_000 };
+  await withStore(async (store) => {
+    await createTopic(store, "orders");
+    await append(store, "orders", { value: "x" }, { ack: "os" });
+    const value = "x".repeat(1_000);
+    for (const ack of ["disk", "os", "memory"] as const) {
+      await assert.rejects(append(store, "orders", { value }, { ack }), { code: "DISK_FULL" });
+    }
+    await assert.rejects(appendBatch(store, "orders", [{ value }]), { code: "DISK_FULL" });
+    const producer = openProducer(store, { lingerMs: 0, retries: 0 });
+    await assert.rejects(send(producer, "orders", { value }), { code: "DISK_FULL" });
+    const { failed, os, disk: { records } } = topicOf(statsOf(store), "orders").appends;
+    assert.deepEqual([failed, os.records, records], [5, 1, 0]);
+  }, { fileSystem: disk, diskFreeBytesMin: 100 });
 });
 
 test("syncs on the spot are counted like those in threads", async () => {
@@ -357,5 +398,19 @@ test("a torn end that is cut off is counted", async () => {
   assert.equal(recovery.tornBytes, store.recovery.tornBytes);
   assert.equal(recovery.bytes, store.recovery.scannedBytes);
   assert.equal((await valuesIn(store, "orders"))[0], "kept");
+  await closeStore(store);
+});
+
+test("a folder that cannot be looked at is an error of the store, and passes", async () => {
+  const disk = simulatedDisk({ seed: 4 });
+  const first = await openStore("/data", { ...disk.process, diskFreeBytesMin: 0 });
+  await createTopic(first, "orders");
+  await append(first, "orders", { value: "one" });
+  await closeStore(first);
+  const store = await openStore("/data", { ...disk.process, diskFreeBytesMin: 0 });
+  setFaults(disk, { rule: ({ kind }) => kind === "list" ? { code: "EMFILE" } : undefined });
+  assert.throws(() => statsOf(store), { name: "OttlaError", code: "KAFKA_STORAGE_ERROR" });
+  setFaults(disk);
+  assert.equal(topicOf(statsOf(store), "orders").segments, 1);
   await closeStore(store);
 });

@@ -8,6 +8,7 @@ import {
   alterTopic,
   append,
   appendBatch,
+  backupStore,
   checkStore,
   closeConsumer,
   closeStore,
@@ -114,6 +115,32 @@ forEachSmallDisk("while there is room to work, only appends are refused", async 
   await closeConsumer(consumer);
   await closeStore(store);
   await checkWhole(disk);
+});
+
+forEachSmallDisk("a copy of the store takes nothing of the room that is kept", async (disk) => {
+  const store = await openOn(disk, { diskFreeBytesMin: keptBytes, ack: "os" });
+  await createTopic(store, "orders");
+  const count = Math.floor(smallDiskBytes / kibibyte / 3);
+  await appendOrders(store, 0, count);
+  const target = `${disk.folder}-copy`;
+  let leastBytes = Infinity;
+  const onProgress = (): void => {
+    leastBytes = Math.min(leastBytes, disk.fs.freeBytes(disk.folder));
+  };
+  await assert.rejects(backupStore(store, target, { links: false, onProgress }), (error) => {
+    const isNamed = /Cannot back up to .*-copy: its disk has \d+ bytes free/.test(String(error));
+    return isFull(error) && isNamed;
+  });
+  assert.equal(disk.fs.stat(target), undefined);
+  const keptShare = leastBytes / keptBytes;
+  assert.ok(keptShare > 0.9 && keptShare < 1.2, `${keptShare}`);
+  // What is shared takes no room.
+  await backupStore(store, target);
+  await closeStore(store);
+  const copy = await openStore(target, { ...disk.options, ...smallSegments });
+  assert.equal(copy.recovery.wasClean, true);
+  assert.deepEqual(await valuesIn(copy, "orders"), orders(0, count));
+  await closeStore(copy);
 });
 
 forEachSmallDisk("when others have taken all room, what is there can be read", async (disk) => {

@@ -1,8 +1,11 @@
 /** The file systems: the same behaviour on disk and in memory. */
 
 import assert from "node:assert/strict";
+import { symlinkSync } from "node:fs";
 import { test } from "node:test";
 import fc from "fast-check";
+import { isOttlaError } from "../../src/errors.ts";
+import { diskFileSystem } from "../../src/platform/disk_file_system.ts";
 import { folderOf, joinPath, readFile, replaceFile } from "../../src/platform/files.ts";
 import type { FileHandle, FileSystem } from "../../src/platform/file_system.ts";
 import { hasErrorCode } from "../../src/platform/file_system.ts";
@@ -10,6 +13,7 @@ import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
 import { systemRandomBytes } from "../../src/platform/random.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { forEachFileSystem } from "../support/file_systems.ts";
+import { withFolder } from "../support/store_fixture.ts";
 
 const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values);
 
@@ -216,6 +220,15 @@ forEachFileSystem("the status tells size, kind and time", (fs, folder) => {
   assert.equal(fs.stat(folder)?.isFolder, true);
 });
 
+forEachFileSystem("a file takes the time that it is given", (fs, folder) => {
+  const path = joinPath(folder, "file");
+  writeNew(fs, path, bytes(1));
+  fs.setModified(path, 1_600_000_000_000);
+  assert.equal(fs.stat(path)?.modifiedMs, 1_600_000_000_000);
+  assert.equal(fs.stat(path)?.sizeBytes, 1);
+  throwsCode("ENOENT", () => fs.setModified(joinPath(folder, "other"), 1_600_000_000_000));
+});
+
 forEachFileSystem("names may have any letters", (fs, folder) => {
   const names = ["Prozeß", "日本語", "emoji 🪰", "with space", "with.dot-and_line", "%41"];
   for (const name of names) writeNew(fs, joinPath(folder, name), new TextEncoder().encode(name));
@@ -252,7 +265,10 @@ forEachFileSystem("a file larger than allowed is not read", (fs, folder) => {
   const path = joinPath(folder, "file");
   writeNew(fs, path, new Uint8Array(11));
   assert.equal(readFile(fs, path, 11)?.length, 11);
-  assert.throws(() => readFile(fs, path, 10), RangeError);
+  assert.throws(
+    () => readFile(fs, path, 10),
+    (error) => isOttlaError(error, "KAFKA_STORAGE_ERROR"),
+  );
 });
 
 forEachFileSystem("any writes and cuts leave what they would leave in an array", (fs, folder) => {
@@ -347,4 +363,21 @@ test("a timer calls back once and can be stopped, twice if need be", async () =>
   clearInterval(keepsAlive);
   clock.stopTimer(long);
   assert.deepEqual(stopped, []);
+});
+
+test("a link to a folder is a folder, and one that leads nowhere is nothing", async () => {
+  await withFolder((folder) => {
+    const fs = diskFileSystem();
+    fs.makeFolder(joinPath(folder, "elsewhere"));
+    symlinkSync(joinPath(folder, "elsewhere"), joinPath(folder, "linked"), "junction");
+    symlinkSync(joinPath(folder, "loop"), joinPath(folder, "loop"), "junction");
+    writeNew(fs, joinPath(folder, "linked/file"), new Uint8Array(1));
+    const isFolder = new Map(fs.list(folder).map((entry) => [entry.name, entry.isFolder]));
+    assert.deepEqual([isFolder.get("linked"), isFolder.get("loop")], [true, false]);
+    assert.equal(fs.stat(joinPath(folder, "loop")), undefined);
+    fs.removeFolder(joinPath(folder, "linked"));
+    assert.equal(fs.stat(joinPath(folder, "linked")), undefined);
+    assert.equal(fs.stat(joinPath(folder, "elsewhere/file"))!.sizeBytes, 1);
+    return Promise.resolve();
+  });
 });

@@ -30,6 +30,12 @@ test("a name that was made is parsed, with every suffix", () => {
   );
 });
 
+test("of several that are about to be removed all but one have a number", () => {
+  const wanted = { baseOffset: 7, kind: "log", suffix: "deleted" };
+  assert.deepEqual(parseSegmentFileName("00000000000000000007.log.2.deleted"), wanted);
+  assert.deepEqual(parseSegmentFileName("00000000000000000007.log.123456.deleted"), wanted);
+});
+
 test("the names of other files are not parsed", () => {
   const names = [
     "",
@@ -44,6 +50,10 @@ test("the names of other files are not parsed", () => {
     "00000000000000000000.log.",
     "00000000000000000000.log.tmp",
     "00000000000000000000.log.deleted.swap",
+    "00000000000000000000.log.2",
+    "00000000000000000000.log.2.swap",
+    "00000000000000000000.log.x.deleted",
+    "00000000000000000000.log..deleted",
     "00000000000000000000",
     "00000000000000000000.logs",
     "x00000000000000000000.log",

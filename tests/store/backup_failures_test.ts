@@ -1,6 +1,8 @@
 /** Copies that fail: what is refused, what is removed again, what a crash leaves. */
 
 import assert from "node:assert/strict";
+import { mkdirSync, symlinkSync } from "node:fs";
+import { basename, join } from "node:path";
 import { test } from "node:test";
 
 import { append } from "../../src/client/append.ts";
@@ -14,10 +16,12 @@ import type { BackupOptions } from "../../src/store/backup.ts";
 import { backupStore } from "../../src/store/backup.ts";
 import { abandonStore, closeStore, flush, openStore } from "../../src/store/open_store.ts";
 import { allPartitions } from "../../src/store/partitions.ts";
+import { repairStore } from "../../src/store/repair_store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { internalsOf } from "../../src/store/store.ts";
 import { createTopic, deleteRecords } from "../../src/store/topics.ts";
 import { powerCut, simulatedDisk } from "../../src/testing/mod.ts";
+import type { CopyContent } from "../support/backup_fixture.ts";
 import { contentOfStore, copyFolder, openedContent } from "../support/backup_fixture.ts";
 import type { FaultyOperation } from "../support/faulty_file_system.ts";
 import { failNext, faultyDisk, healDisk } from "../support/faulty_file_system.ts";
@@ -29,6 +33,7 @@ import {
   openTestStore,
   removeLocks,
   storeFolder,
+  withFolder,
   withStore,
   writeFile,
 } from "../support/store_fixture.ts";
@@ -109,6 +114,33 @@ test("misuse is named", () =>
     await rejects(copyFolder, { onProgress: 1 }, /TypeError: onProgress must be/);
     await rejects(copyFolder, { signal: {} }, /TypeError: signal must be/);
   }));
+
+test("no symbolic link leads into the store's own folder", () =>
+  withFolder(async (root) => {
+    const [folder, link] = [join(root, "store"), join(root, "link")];
+    symlinkSync(folder, link);
+    mkdirSync(folder);
+    const isRefused = /RangeError: target must be .* the store's own/;
+    for (const opened of [folder, link]) {
+      const store = await openStore(opened);
+      for (const target of [link, join(link, "new/copy"), join(folder, "copy")]) {
+        await assert.rejects(backupStore(store, target), isRefused);
+      }
+      await backupStore(store, join(root, `copy of ${basename(opened)}`));
+      await closeStore(store);
+    }
+    const again = await openStore(folder);
+    await closeStore(again);
+  }));
+
+test("what a store in memory calls its folder is free on a disk", async () => {
+  const { fileSystem } = simulatedDisk({ seed: 0 });
+  const store = await openStore(":memory:");
+  assert.match(internalsOf(store).folder, /^\/memory/);
+  await backupStore(store, "/memory/copy", { fileSystem });
+  await closeStore(store);
+  await openedContent(fileSystem, "/memory/copy");
+});
 
 test("a name that only begins like the store's is another folder", () =>
   withStore(async (store, fs) => {
@@ -279,6 +311,18 @@ test("a log that fails while it is being copied keeps the copy from being made",
   await closeStore(store).catch(() => {});
 });
 
+/** Even a repair makes a store of it only if all of every partition is there. Returns how many. */
+async function checkRepaired(fileSystem: FileSystem, wanted: CopyContent): Promise<number> {
+  if (fileSystem.stat(copyFolder) === undefined) return 0;
+  const repairing = repairStore(copyFolder, { fileSystem });
+  const repaired = await repairing.catch((error: unknown) => error);
+  if (isOttlaError(repaired, "STORE_INVALID")) return 0;
+  const store = await openStore(copyFolder, { fileSystem, create: false });
+  assert.deepEqual(await contentOfStore(store), wanted);
+  await closeStore(store);
+  return 1;
+}
+
 test("wherever the process dies, what is left is no store or a whole one", async () => {
   const inner = memoryFileSystem();
   const first = await openTestStore(inner, smallSegments);
@@ -286,7 +330,8 @@ test("wherever the process dies, what is left is no store or a whole one", async
   const wanted = await contentOfStore(first);
   await closeStore(first);
   let count = 0;
-  for (let changesMax = 0;; changesMax += 5) {
+  let repairedCount = 0;
+  for (let changesMax = 0;; changesMax += 3) {
     const store = await openTestStore(inner, smallSegments);
     const target = memoryFileSystem();
     const dying = dyingFileSystem(target, changesMax);
@@ -297,13 +342,53 @@ test("wherever the process dies, what is left is no store or a whole one", async
     count++;
     const opening = openStore(copyFolder, { fileSystem: target, create: false });
     const opened = await opening.catch((error: unknown) => error);
+    if (isOttlaError(opened, "STORE_INVALID")) {
+      repairedCount += await checkRepaired(target, wanted);
+      continue;
+    }
     // With nothing but the last sync of the folder missing, it is whole.
-    if (isOttlaError(opened, "STORE_INVALID")) continue;
     await closeStore(opened as Store);
     removeLocks(target, copyFolder);
     assert.deepEqual(await openedContent(target), wanted);
   }
-  assert.ok(count > 10);
+  assert.ok(count > 10 && repairedCount > 0);
+});
+
+test("a copy that is taken away again is no store, wherever the process dies", async () => {
+  const store = await openTestStore(memoryFileSystem(), smallSegments);
+  await fill(store);
+  const wanted = await contentOfStore(store);
+  let refusedCount = 0;
+  for (let changesMax = 0;; changesMax++) {
+    const target = memoryFileSystem();
+    const dying = dyingFileSystem(target, changesMax);
+    // The last thing that can fail: all of the copy is there, and has its name.
+    let hasFailed = false;
+    const syncFolder = (folder: string): void => {
+      const isNamed = target.stat(`${copyFolder}/meta.properties`) !== undefined;
+      if (!hasFailed && isNamed) {
+        hasFailed = true;
+        throw Object.assign(new Error("EIO: the disk failed"), { code: "EIO" });
+      }
+      dying.fs.syncFolder(folder);
+    };
+    const backing = backupStore(store, copyFolder, { fileSystem: { ...dying.fs, syncFolder } });
+    await assert.rejects(backing, refused("KAFKA_STORAGE_ERROR", "EIO"));
+    if (!hasFailed) continue;
+    if (target.stat(copyFolder) === undefined) break;
+    const opening = openStore(copyFolder, { fileSystem: target, create: false });
+    const opened = await opening.catch((error: unknown) => error);
+    if (isOttlaError(opened, "STORE_INVALID")) {
+      refusedCount++;
+      await checkRepaired(target, wanted);
+      continue;
+    }
+    await closeStore(opened as Store);
+    removeLocks(target, copyFolder);
+    assert.deepEqual(await openedContent(target), wanted);
+  }
+  assert.ok(refusedCount > 10);
+  await closeStore(store);
 });
 
 test("once it has resolved, a power cut takes nothing of the copy", async () => {

@@ -239,11 +239,18 @@ test("compaction replaces what is being copied, and the copy holds what was ther
     const backing = backupStore(store, copyFolder, { fileSystem: { ...other, syncData } });
     // Until the first file of the partition waits to be synced.
     while (other.stat(`${copyFolder}/prices-0`) === undefined) await nextTurn();
-    const { keptRecords } = await compactTopic(store, "prices");
-    assert.ok(keptRecords < 60);
-    const names = fs.list(`${storeFolder}/prices-0`).map(({ name }) => name);
-    assert.ok(names.some((name) => name.endsWith(".log.deleted")));
-    open();
+    try {
+      // What the first compaction has made is replaced by the second one, and so on.
+      for (const last of [".log.deleted", ".log.2.deleted", ".log.3.deleted"]) {
+        await append(store, "prices", { key: "v1", value: last }, { ack: "os" });
+        const { keptRecords } = await compactTopic(store, "prices");
+        assert.equal(keptRecords, 10);
+        const names = fs.list(`${storeFolder}/prices-0`).map(({ name }) => name);
+        assert.ok(names.some((name) => name.endsWith(last)), last);
+      }
+    } finally {
+      open();
+    }
     await backing;
     assert.deepEqual(await openedContent(other), wanted);
     const left = fs.list(`${storeFolder}/prices-0`).map(({ name }) => name);
