@@ -20,6 +20,7 @@ import { asStorageError } from "../store/store_errors.ts";
 import { checkObject, checkSignal } from "../store/store_options.ts";
 import type { TopicArgument } from "./topic.ts";
 import { nameOfTopic } from "./topic.ts";
+import { untilAborted } from "./until_aborted.ts";
 
 /** How far the compaction of a partition has come. */
 export interface CompactionProgress {
@@ -103,8 +104,9 @@ export async function compactTopic(
     keylessRecords: 0,
   };
   try {
-    await inCleanerTurn(
+    await inOwnTurn(
       internals,
+      options.signal,
       (closing) => compactPartitions({ internals, topic: state, options, closing, report }),
     );
   } catch (error) {
@@ -120,6 +122,22 @@ function checkOptions(options: CompactTopicOptions): void {
   const { onProgress } = options;
   if (onProgress === undefined || typeof onProgress === "function") return;
   throw new TypeError(`onProgress must be a function, got ${typeof onProgress}`);
+}
+
+/** As `inCleanerTurn`; the signal also ends the wait for the compactions before. */
+async function inOwnTurn(
+  internals: StoreInternals,
+  signal: AbortSignal | undefined,
+  task: (closing: AbortSignal) => Promise<void>,
+): Promise<void> {
+  let begin = (): void => {};
+  const begun = new Promise<void>((resolve) => begin = resolve);
+  const run = inCleanerTurn(internals, (closing) => {
+    begin();
+    return task(closing);
+  });
+  if (signal !== undefined) await untilAborted(Promise.race([begun, run]), signal);
+  await run;
 }
 
 async function compactPartitions(call: Call): Promise<void> {

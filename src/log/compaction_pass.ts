@@ -112,11 +112,13 @@ export function compactBatch(
   const retainsEmpty = isLast || isLastOfProducer(pass.log, batch);
   pass.readRecords += batch.recordCount;
   if (isDropped && !retainsEmpty) return ended;
+  // What lies before a tombstone that the map has not seen is still there: its time has not begun.
+  const isLearned = batch.lastOffset < pass.mapEndOffset;
   const filter: BatchFilter = {
     keeps: (record) => !isDropped && (isControl || isKept(pass, record, horizon)),
     retainsEmpty,
     needsHorizon: isControl && isDiscarded,
-    deleteHorizonMs: pass.now + pass.deleteRetentionMs,
+    deleteHorizonMs: isLearned ? pass.now + pass.deleteRetentionMs : undefined,
   };
   pass.keptRecords += filterBatch(target, batch, filter);
   return ended;

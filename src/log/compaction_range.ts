@@ -7,8 +7,9 @@
  *
  * Not to be cleaned is what is open (a transaction, the active segment), what is too young, and
  * what a crash may take or a recovery has to read: whoever removes a value because a later one is
- * there must be certain of the later one, and whoever replays the log from a producer snapshot on
- * must find there the end of every transaction that was open then.
+ * there must be certain of the later one, whoever replays the log from a producer snapshot on must
+ * find there the end of every transaction that was open then, and whoever looks for what a power
+ * cut has torn must not come by offsets that a compaction took.
  */
 
 import { segmentBytesMax } from "../limits.ts";
@@ -33,7 +34,10 @@ export interface CompactionConfig {
 /** What there is to clean in a log. */
 export interface CleanableRange {
   readonly firstDirtyOffset: number;
-  /** What begins there is not to be cleaned yet: the base of a segment. */
+  /**
+   * What begins there is not to be cleaned yet: the base of a segment. It lies before
+   * `firstDirtyOffset` where that is within such a segment.
+   */
   readonly endOffset: number;
   readonly cleanBytes: number;
   readonly cleanableBytes: number;
@@ -78,7 +82,7 @@ export function firstDirtyOffsetOf(log: Log, recordedOffset: number | undefined)
  * @param firstDirtyOffset Where its dirty part begins.
  * @param config Its topic's configuration.
  * @param now In milliseconds since the epoch.
- * @returns The range; it ends where it begins if there is nothing.
+ * @returns The range; `cleanableBytes` is 0 if nothing of the dirty part is to be cleaned.
  */
 export function cleanableRange(
   log: Log,
@@ -90,12 +94,13 @@ export function cleanableRange(
   const limit = Math.min(
     lastStableOffset(log),
     activeSegment(log).baseOffset,
-    log.commit.syncedOffset,
+    log.snapshots.recoveryPoint,
+    unsyncedOffset(log),
     replayedOffset(log),
     youngOffset(log, dirty, config, now),
   );
   const boundary = log.segments.findLast(({ baseOffset }) => baseOffset <= limit);
-  const endOffset = Math.max(firstDirtyOffset, boundary?.baseOffset ?? 0);
+  const endOffset = boundary?.baseOffset ?? 0;
   const cleanable = dirty.filter(({ baseOffset }) => baseOffset < endOffset);
   const cleanableBytes = sizeOf(cleanable);
   const cleanBytes = sizeOf(log.segments.filter((one) => one.endOffset <= firstDirtyOffset));
@@ -177,6 +182,11 @@ export function groupedSegment(segment: Segment): GroupedSegment & { readonly se
     indexBytes: sizeOfFile("index"),
     timeIndexBytes: sizeOfFile("timeindex"),
   };
+}
+
+/** The base of the first segment that is to be synced: until then its files must stay. */
+function unsyncedOffset({ unsynced }: Log): number {
+  return unsynced.find(({ isDoomed }) => !isDoomed)?.baseOffset ?? Infinity;
 }
 
 /** Before it begins what the next opening may have to replay to know the producers. */

@@ -106,19 +106,23 @@ export async function syncCleaned(cleaned: CleanedSegment, isLast = false): Prom
  *
  * @param log The log.
  * @param cleaned The segment.
- * @param endOffset Where the last segment that it replaces ends.
+ * @param last The last segment that it replaces.
  * @returns Resolves when all is on disk.
  * @throws What the file system throws.
  */
 export async function finishCleaned(
   log: Log,
   cleaned: CleanedSegment,
-  endOffset: number,
+  last: Segment,
 ): Promise<void> {
+  const { fs } = log.pool;
   const { segment, indexes, aborted } = cleaned;
   writeCleaned(log, cleaned);
-  segment.endOffset = endOffset;
+  segment.endOffset = last.endOffset;
   sealIndexes(segment, indexes);
+  // Where nothing in it has a timestamp retention goes by this. Retention may have taken the last.
+  const modifiedMs = fs.stat(last.log.path)?.modifiedMs;
+  if (modifiedMs !== undefined) fs.setModified(segment.log.path, modifiedMs);
   await syncCleaned(cleaned, true);
   await writeWhole(log, segment, "index", encodeOffsetEntries(indexes.offset));
   await writeWhole(log, segment, "timeindex", encodeTimeEntries(indexes.time));

@@ -221,13 +221,16 @@ async function cleanGroup(
   turns: CompactionTurns,
 ): Promise<number | undefined> {
   const cleaned = createCleaned(log, sources);
+  let isSwapped = false;
   try {
-    if (!await copyGroup(log, pass, sources, cleaned, turns)) return undefined;
-    await finishCleaned(log, cleaned, sources.at(-1)!.endOffset);
-    return await swapIn(log, sources, cleaned, turns) ? cleaned.segment.sizeBytes : undefined;
+    if (await copyGroup(log, pass, sources, cleaned, turns)) {
+      await finishCleaned(log, cleaned, sources.at(-1)!);
+      isSwapped = await swapIn(log, sources, cleaned, turns);
+    }
   } finally {
-    dropCleaned(log, cleaned);
+    if (!isSwapped) dropCleaned(log, cleaned);
   }
+  return isSwapped ? cleaned.segment.sizeBytes : undefined;
 }
 
 /** Copies what stays of a group. Returns false if one of its segments is gone. */

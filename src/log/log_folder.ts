@@ -27,9 +27,9 @@ interface FoundFile extends SegmentFileName {
 /**
  * Finishes or undoes what was under way in a folder, and lists its segments.
  *
- * Files about to be removed are removed, and those that were not written to their end. A compaction that had not begun to swap its files in is
- * dropped; one that had is completed. Indexes without a log are removed (src/FORMAT.md, section
- * 2.4).
+ * Files about to be removed are removed, and those that were not written to their end. A compaction
+ * that had not begun to swap its files in is dropped; one that had is completed. Indexes without a
+ * log are removed (src/FORMAT.md, section 2.4).
  *
  * @param fs Where the folder is.
  * @param folder The partition's folder.

@@ -34,8 +34,8 @@ export interface BatchFilter {
   readonly retainsEmpty: boolean;
   /** Whether the batch gets a delete horizon, as it does when a tombstone stays. */
   readonly needsHorizon: boolean;
-  /** The horizon it gets if it has none, in milliseconds since the epoch. */
-  readonly deleteHorizonMs: number;
+  /** The horizon it gets if it has none, in milliseconds since the epoch; undefined: none yet. */
+  readonly deleteHorizonMs: number | undefined;
 }
 
 /** Which records of a batch stay, and what they have in common. */
@@ -70,17 +70,22 @@ export function filterBatch(target: ByteWriter, batch: BatchView, filter: BatchF
     if (filter.retainsEmpty) writeEmptyBatch(target, batch);
     return 0;
   }
-  const needsHorizon = filter.needsHorizon || retained.hasTombstone;
-  const isNewHorizon = needsHorizon && deleteHorizonOf(batch) === undefined;
-  if (retained.count === batch.recordCount && !isNewHorizon) {
+  const oldHorizon = deleteHorizonOf(batch);
+  const horizon = oldHorizon ?? newHorizon(filter, retained);
+  if (retained.count === batch.recordCount && horizon === oldHorizon) {
     writeBytes(target, batch.bytes.subarray(batch.position, batch.position + batch.sizeBytes));
   } else {
-    const horizon = isNewHorizon
-      ? Math.min(filter.deleteHorizonMs, deleteHorizonMax)
-      : deleteHorizonOf(batch);
     writeRetained(target, batch, plain, retained, horizon);
   }
   return retained.count;
+}
+
+function newHorizon(
+  { needsHorizon, deleteHorizonMs }: BatchFilter,
+  { hasTombstone }: Retained,
+): number | undefined {
+  if (deleteHorizonMs === undefined || !(needsHorizon || hasTombstone)) return undefined;
+  return Math.min(deleteHorizonMs, deleteHorizonMax);
 }
 
 /** The same batch with its records decompressed. */

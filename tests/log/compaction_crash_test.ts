@@ -8,7 +8,8 @@ import { before, describe, it } from "node:test";
 
 import { loadXxh64 } from "../../src/bytes/xxh64.ts";
 import type { Log } from "../../src/log/log.ts";
-import { abandonLog } from "../../src/log/log.ts";
+import { abandonLog, flushLog, rollLog } from "../../src/log/log.ts";
+import { openLog } from "../../src/log/log_open.ts";
 import type { FileSystem } from "../../src/platform/file_system.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
 import {
@@ -26,6 +27,7 @@ import {
   logFolder,
   manualClock,
   openTestLog,
+  testPlace,
   writeBytes,
 } from "../support/log_fixture.ts";
 import { endTransaction } from "../support/produced.ts";
@@ -146,5 +148,25 @@ describe("a crash in a compaction", () => {
       if (isOver) break;
     }
     assert.ok(changes - first > 60, `${changes - first} changes are enough to be interesting`);
+  });
+
+  it("leaves no hole where a recovery looks for one, whatever the policy is by then", async () => {
+    const fs = memoryFileSystem();
+    const { log } = openTestLog(fs, { config });
+    appendPairs(log, [["a", "0"]]);
+    await sealAll(log);
+    const recoveryPoint = log.endOffset;
+    appendPairs(log, [["b", "1"]]);
+    appendPairs(log, [["c", "2"]]);
+    appendPairs(log, [["c", "3"]]);
+    rollLog(log);
+    await flushLog(log);
+    await cleanTestLog(log);
+    abandonLog(log);
+    const place = testPlace(fs, { recoveryPoint, config: { ...config, cleanupPolicy: "delete" } });
+    const { log: reopened, tornBytes } = openLog({ ...place, lostPower: true });
+    assert.deepEqual([tornBytes, reopened.endOffset], [0, 4]);
+    assert.deepEqual(linesOf(reopened), ["0 a=0", "1 b=1", "2 c=2", "3 c=3"]);
+    abandonLog(reopened);
   });
 });

@@ -12,7 +12,8 @@ import {
   isWorthCleaning,
 } from "../../src/log/compaction_range.ts";
 import type { Log } from "../../src/log/log.ts";
-import { rollLog } from "../../src/log/log.ts";
+import { flushLog, rollLog } from "../../src/log/log.ts";
+import { noteRecoveryPoint } from "../../src/log/producer_snapshots.ts";
 import { advanceStart } from "../../src/log/retention.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
 import { mustRoll } from "../../src/segment/segment.ts";
@@ -68,7 +69,15 @@ describe("the dirty part of a log", () => {
       isOverdue: false,
     });
     assert.equal(rangeOf(log, 6).cleanableBytes, 0);
-    assert.deepEqual([rangeOf(log, 7).endOffset, rangeOf(log, 7).cleanableBytes], [7, 0]);
+    assert.deepEqual([rangeOf(log, 7).endOffset, rangeOf(log, 7).cleanableBytes], [6, 0]);
+  });
+
+  it("is empty where it begins in the middle of a segment that has to wait", async () => {
+    const log = await newLog(4);
+    const waits = { minCompactionLagMs: now - 3999 };
+    const { endOffset, cleanableBytes, dirtyRatio } = rangeOf(log, 7, waits);
+    assert.deepEqual([endOffset, cleanableBytes, dirtyRatio], [6, 0, 0]);
+    assert.equal(rangeOf(log, 7).cleanableBytes, log.segments[3]!.sizeBytes);
   });
 
   it("ends before the first segment with a record that is too young", async () => {
@@ -94,7 +103,7 @@ describe("the dirty part of a log", () => {
     assert.equal(rangeOf(log, 0, { minCompactionLagMs: 100_000 }).endOffset, 2);
   });
 
-  it("ends before what a power cut may take", async () => {
+  it("ends before what a recovery may have to read", async () => {
     const disk = faultyDisk();
     const { log } = openTestLog(disk.fs, { clock: manualClock(now) });
     appendKeys(log, ["a", "a"]);
@@ -105,7 +114,24 @@ describe("the dirty part of a log", () => {
     await settle();
     assert.equal(rangeOf(log, 0).endOffset, 2);
     while (releaseSyncs(disk) > 0) await settle();
+    // It is on disk, but nobody knows yet.
+    assert.deepEqual([log.commit.syncedOffset, rangeOf(log, 0).endOffset], [3, 2]);
+    noteRecoveryPoint(log);
     assert.equal(rangeOf(log, 0).endOffset, 3);
+  });
+
+  it("ends before a segment of which the indexes are being synced", async () => {
+    const disk = faultyDisk();
+    const { log } = openTestLog(disk.fs, { clock: manualClock(now) });
+    appendKeys(log, ["a", "a"]);
+    await flushLog(log);
+    noteRecoveryPoint(log);
+    holdSyncs(disk);
+    rollLog(log);
+    await settle();
+    assert.deepEqual([log.snapshots.recoveryPoint, rangeOf(log, 0).endOffset], [2, 0]);
+    while (releaseSyncs(disk) > 0) await settle();
+    assert.equal(rangeOf(log, 0).endOffset, 2);
   });
 
   it("ends before what may have to be replayed to know the producers", async () => {

@@ -9,7 +9,7 @@ import { abandonLog } from "../../src/log/log.ts";
 import { closeLog } from "../../src/log/log_close.ts";
 import { findOffsetForTimestamp } from "../../src/log/log_reader.ts";
 import { indexesOf } from "../../src/segment/segment_load.ts";
-import { advanceStart, retireBelowStart } from "../../src/log/retention.ts";
+import { advanceStart, retireBelowStart, retireSegments } from "../../src/log/retention.ts";
 import { sweepRetired } from "../../src/log/retired_segments.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
 import { deleteHorizonOf } from "../../src/record/batch_view.ts";
@@ -24,8 +24,10 @@ import {
   linesOf,
   sealAll,
 } from "../support/compaction.ts";
+import { faultyDisk } from "../support/faulty_file_system.ts";
 import {
   basesOf,
+  filesOf,
   flipByte,
   manualClock,
   openTestLog,
@@ -211,6 +213,27 @@ describe("log cleaner", () => {
     }
   });
 
+  it("removes the files of a few segments in one turn", async () => {
+    const disk = faultyDisk();
+    const { log } = openTestLog(disk.fs, { config });
+    for (let nth = 0; nth < 20; nth++) {
+      appendKeys(log, [`k${nth}`]);
+      await sealAll(log);
+    }
+    let removesBefore = disk.counts.remove;
+    let removesMax = 0;
+    const nextTurn = async (): Promise<void> => {
+      removesMax = Math.max(removesMax, disk.counts.remove - removesBefore);
+      removesBefore = disk.counts.remove;
+      await Promise.resolve();
+    };
+    const { readSegments, keptSegments } = await cleanTestLog(log, { nextTurn });
+    await nextTurn();
+    assert.deepEqual([readSegments, keptSegments], [20, 1]);
+    assert.ok(removesMax > 0 && removesMax <= 16, `${removesMax} files were removed at once`);
+    assert.ok(!filesOf(disk.fs).some((name) => name.endsWith(".deleted")));
+  });
+
   it("is stopped by whoever takes the turn, and leaves no files", async () => {
     const log = newLog();
     appendKeys(log, ["a", "a"]);
@@ -293,6 +316,29 @@ describe("retention in the middle of a compaction", () => {
   });
 });
 
+describe("retention of what was compacted", () => {
+  it("does not wait for a segment in which nothing is left", async () => {
+    const clock = manualClock();
+    const fs = memoryFileSystem(clock.now);
+    const settings = { cleanupPolicy: "compact,delete", segmentBytes: 160, retentionMs: 5000 };
+    const { log } = openTestLog(fs, { config: settings, clock });
+    appendKeys(log, ["a", "a", "b", "a"], { timestamp: clock.nowMs });
+    await sealAll(log);
+    clock.nowMs += 4000;
+    await cleanTestLog(log);
+    assert.deepEqual(leftOf(log), {
+      keys: ["b", "a"],
+      offsets: [2, 3],
+      batches: [1, 2, 3],
+      sequences: {},
+    });
+    assert.deepEqual(basesOf(log), [0, 2, 4]);
+    clock.nowMs += 1001;
+    assert.equal(retireSegments(log, clock.nowMs), 2);
+    assert.deepEqual(basesOf(log), [4]);
+  });
+});
+
 describe("tombstones", () => {
   it("stay until the horizon that the first compaction sets has come", async () => {
     const clock = manualClock(5_000_000);
@@ -323,7 +369,14 @@ describe("tombstones", () => {
       assert.deepEqual(linesOf(log), ["0 a=1", "1 b=2", "2 a=null"]);
       clock.nowMs += 2000;
     }
+    // Only now there is nothing left of the key before it: who has just read that must see this.
     await cleanTestLog(log, { firstDirtyOffset: 2, mapLimits });
+    assert.deepEqual(linesOf(log), ["1 b=2", "2 a=null"]);
+    clock.nowMs += 999;
+    await cleanTestLog(log, { firstDirtyOffset: 3 });
+    assert.deepEqual(linesOf(log), ["1 b=2", "2 a=null"]);
+    clock.nowMs += 1;
+    await cleanTestLog(log, { firstDirtyOffset: 3 });
     assert.deepEqual(linesOf(log), ["1 b=2"]);
   });
 

@@ -150,6 +150,16 @@ describe("batch filter", () => {
     assert.deepEqual([deleteHorizonOf(empty), empty.maxTimestamp], [undefined, 150]);
   });
 
+  it("gives a batch with a tombstone no horizon as long as there is none to give", () => {
+    const bytes = buildBatch([{ key: "k" }, { key: "l", value: "v" }]);
+    const notYet = { ...keepsAll, deleteHorizonMs: undefined };
+    assert.deepEqual(filtered(bytes, notYet), bytes);
+    const rest = filteredView(bytes, { ...keepsOffsets(0), deleteHorizonMs: undefined });
+    assert.deepEqual([rest.recordCount, deleteHorizonOf(rest)], [1, undefined]);
+    const withHorizon = filtered(bytes, keepsAll);
+    assert.deepEqual(filtered(withHorizon, notYet), withHorizon);
+  });
+
   it("gives a batch without tombstones a horizon if it is told to", () => {
     const bytes = buildBatch([{ key: "k", value: "v" }], {
       control: true,

@@ -411,6 +411,20 @@ describe("compaction in the background", () => {
     }, { ...small, clock });
   });
 
+  it("leaves a log at rest that begins in the middle of a segment that has to wait", async () => {
+    const clock = manualClock(1_700_000_000_000);
+    const disk = faultyDisk();
+    await withStore(async (store) => {
+      const minCompactionLagMs = 86_400_000;
+      await createTopic(store, "prices", { cleanupPolicy: "compact", minCompactionLagMs });
+      await fill(store, "prices", 40);
+      await deleteRecords(store, "prices", 0, 5);
+      failNext(disk, { operation: "open", code: "EIO", times: Infinity, path: ".cleaned" });
+      await workInBackground(clock);
+      assert.deepEqual(disk.faults.map(({ failed }) => failed), [0]);
+    }, { ...small, clock, fileSystem: disk.fs });
+  });
+
   it("goes by what is overdue, though little is dirty", async () => {
     const clock = manualClock(1_700_000_000_000);
     await withStore(async (store) => {

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { append, compactTopic, createTopic } from "../../mod.ts";
 import type { Clock } from "../../src/platform/clock.ts";
+import { nextTurn } from "../../src/platform/clock.ts";
 import { manualClock } from "../../src/testing/mod.ts";
 import { valuesIn, withStore } from "../support/store_fixture.ts";
 
@@ -34,5 +35,31 @@ test("who waits for a compaction also keeps the one before it going", async () =
     assert.ok((await second).keptRecords >= 3);
     assert.equal(pauseCount, 1, "there was no pause while somebody waited");
     assert.deepEqual(await valuesIn(store, "prices"), ["v27", "v28", "v29"]);
-  }, { clock, compactionCheckMs, topicOverrides });
+  }, { clock, compactionCheckMs, checkpointMs: compactionCheckMs / 2, topicOverrides });
+});
+
+test("a compaction that still waits for another one ends with its signal", async () => {
+  await withStore(async (store) => {
+    await createTopic(store, "prices", { cleanupPolicy: "compact" });
+    for (let nth = 0; nth < 30; nth++) {
+      await append(store, "prices", { key: `k${nth % 3}`, value: `v${nth}` });
+    }
+    const reason = new Error("enough");
+    const controller = new AbortController();
+    let waiting: Promise<unknown> | undefined;
+    let isOver = false;
+    const first = compactTopic(store, "prices", {
+      onProgress() {
+        if (waiting !== undefined) return;
+        waiting = compactTopic(store, "prices", { signal: controller.signal })
+          .catch((error) => error);
+        controller.abort(reason);
+      },
+    }).finally(() => isOver = true);
+    while (waiting === undefined) await nextTurn();
+    assert.equal(await waiting, reason);
+    assert.equal(isOver, false);
+    assert.equal((await first).keptRecords, 3);
+    assert.equal((await compactTopic(store, "prices")).readRecords, 3);
+  });
 });
