@@ -8,7 +8,8 @@
  * | -------------------------------- | ------------------------------------------------------------------ |
  * | nothing                          | nothing                                                            |
  * | bytes, and a good batch later    | the bytes stay and are a gap; the log goes on behind it            |
- * | bytes, and a segment later       | the bytes stay and are a gap; the log goes on with that segment    |
+ * | bytes, and a later segment       | the bytes stay and are a gap; the log goes on with that segment    |
+ * | bytes, and the next segment      | a torn tail, as no offset is missing                               |
  * | bytes, and nothing later         | a torn tail: the bytes are put aside in a file `.torn` and cut off |
  *
  * After a power cut it is not damage that tears a log from the recovery point on, but that some of
@@ -25,14 +26,16 @@ import type { FileSystem } from "../platform/file_system.ts";
 import { isDiskFull } from "../platform/file_system.ts";
 import { folderOf, joinPath } from "../platform/files.ts";
 import type { BatchSource } from "../record/batch_view.ts";
-import { syncIndexFilesNow } from "../segment/index_file.ts";
+import { emptyIndexes, saveIndexFiles, syncIndexFilesNow } from "../segment/index_file.ts";
 import type { Segment } from "../segment/segment.ts";
-import { truncateSegment } from "../segment/segment.ts";
-import type { Gap, ScanResult } from "../segment/segment_load.ts";
+import { segmentAt, truncateSegment } from "../segment/segment.ts";
+import type { Gap } from "../segment/segment_load.ts";
 import {
+  allowingGaps,
   createSegment,
   openLastSegment,
   openSealedSegment,
+  positionForOffset,
   sealSegment,
 } from "../segment/segment_load.ts";
 import { acceptedBatches } from "./accepted_batches.ts";
@@ -140,7 +143,7 @@ function openSegments(place: LogPlace): OpenedLog {
   const { segments, gaps } = walk;
   for (const [index, baseOffset] of bases.entries()) {
     const nextBase = bases[index + 1];
-    if (nextBase !== undefined && nextBase <= place.recoveryPoint) {
+    if (nextBase !== undefined && isOnDisk(place, nextBase)) {
       segments.push(openSealedSegment(place, baseOffset, nextBase, place.clock.now()));
     } else if (place.recoveryPoint === Infinity) {
       openActive(place, baseOffset, walk);
@@ -157,6 +160,14 @@ function openSegments(place: LogPlace): OpenedLog {
   const replayed = loadProducers(log, { recoveredOffset, hasProducers, isReset });
   if (replayed !== undefined) restoreTransactionIndexes(log, replayed, transactionIndexes);
   return { log, scannedBytes, tornBytes };
+}
+
+/**
+ * Whether a segment with a successor is on disk as it was left. One that ends at the recovery point
+ * was the active one when that was recorded, and a power cut may bring back what was cut off since.
+ */
+function isOnDisk({ recoveryPoint, lostPower }: LogPlace, nextBase: number): boolean {
+  return lostPower ? nextBase < recoveryPoint : nextBase <= recoveryPoint;
 }
 
 /** Opens the last segment of a log that was cleanly closed. */
@@ -178,33 +189,50 @@ function recoverSegment(
   walk: Walk,
 ): boolean {
   const { recoveryPoint, config, clock } = place;
-  // A power cut may have taken entries of one index and spared those of the other, which then speak
-  // of a time that is too early: indexes of the active segment are written and not synced.
-  const isUntrusted = place.wasBrokers || place.lostPower;
-  const trustedOffset = isUntrusted ? Math.min(recoveryPoint, baseOffset) : recoveryPoint;
+  if (place.wasBrokers || place.lostPower) distrustIndexes(place, baseOffset);
   const now = clock.now();
-  let { segment, result } = openLastSegment(place, baseOffset, config, now, trustedOffset);
   let nextBase = laterBases[0];
+  const walked = nextBase === undefined ? config : allowingGaps(config);
+  let { segment, result } = openLastSegment(place, baseOffset, walked, now, recoveryPoint);
   const hole = place.lostPower ? findHole(segment, result, place, nextBase) : undefined;
   if (hole !== undefined) {
     walk.tornBytes += cutAtHole(place, segment, hole, laterBases);
     walk.scannedBytes += result.scannedBytes;
     closePooledFile(place.pool, segment.log);
-    ({ segment, result } = openLastSegment(place, baseOffset, config, now, trustedOffset));
+    ({ segment, result } = openLastSegment(place, baseOffset, config, now, recoveryPoint));
     nextBase = undefined;
   }
   walk.segments.push(segment);
   walk.gaps.push(...result.gaps);
-  const scannedFrom = segment.sizeBytes - result.scannedBytes;
-  if (nextBase !== undefined) closeRecovered(segment, result, nextBase, config, walk.gaps);
-  else if (result.reason !== "end") walk.tornBytes += cutTornTail(place, segment);
+  const isTorn = result.reason !== "end" && segment.endOffset >= (nextBase ?? 0);
+  if (isTorn) walk.tornBytes += cutTornTail(place, segment);
+  if (nextBase !== undefined) closeRecovered(segment, nextBase, config, walk.gaps);
   walk.scannedSegments++;
   walk.scannedBytes += result.scannedBytes;
   walk.recoveredOffset = Math.min(walk.recoveredOffset, baseOffset);
   walk.hasProducers ||= result.hasProducers;
-  if (place.lostPower !== true) writeAgain(segment, Math.max(0, scannedFrom));
+  writeAgain(
+    segment,
+    recoveryPoint > baseOffset ? positionForOffset(segment, config, recoveryPoint) : 0,
+  );
   syncRecovered(place, segment);
   return hole !== undefined;
+}
+
+/**
+ * Empties the index files of a segment. A power cut may have taken entries of one and spared those
+ * of the other, which then speak of a time that is too early: indexes of the active segment are
+ * written and not synced. The next opening must not trust them either.
+ */
+function distrustIndexes(place: LogPlace, baseOffset: number): void {
+  const { segmentIndexBytes } = place.config;
+  const segment = segmentAt(place, baseOffset, place.clock.now());
+  try {
+    saveIndexFiles(segment, emptyIndexes(segment, segmentIndexBytes), segmentIndexBytes);
+  } catch (error) {
+    // It has no such file, and there is no room for one.
+    if (!isDiskFull(error)) throw error;
+  }
 }
 
 /**
@@ -245,7 +273,7 @@ function newLog(
     startOffset: Math.max(place.startOffset, segments[0]!.baseOffset),
     endOffset,
     highWatermark: endOffset,
-    openedOffset: endOffset,
+    openedOffset: place.recoveryPoint === Infinity ? endOffset : segments.at(-1)!.baseOffset,
     leaderEpoch: place.leaderEpoch,
     epochs: leaderEpochCache(epochs.filter((entry) => entry.startOffset < endOffset)),
     commit: groupCommit(
@@ -292,7 +320,6 @@ function readEpochs(fs: FileSystem, path: string): EpochEntry[] {
 /** A segment with a successor ends where that begins, whatever its last bytes are. */
 function closeRecovered(
   segment: Segment,
-  result: ScanResult,
   nextBase: number,
   config: LogConfig,
   gaps: Gap[],
@@ -305,7 +332,7 @@ function closeRecovered(
     if (!isDiskFull(error)) throw error;
   }
   const logBytes = segment.pool.fs.sizeOf(handleOf(segment.pool, segment.log));
-  if (result.reason !== "end") {
+  if (segment.sizeBytes < logBytes) {
     gaps.push({
       startOffset: segment.endOffset,
       endOffset: nextBase,

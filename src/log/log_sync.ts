@@ -72,16 +72,18 @@ export function syncLog(log: Log): { endOffset: number; done: Promise<void> | un
 
 /**
  * Where a recovery may begin. A sealed segment that is to be synced counts from its beginning, even
- * if all of its batches are on disk: what was cut off it may not be.
+ * if all of its batches are on disk: what was cut off it may not be. But what was recorded stays
+ * true, and may be all that makes the snapshots of producers trusted.
  *
  * @param log The log.
  * @returns An offset below which everything is on disk.
  */
 export function recoveryPointOf(log: Log): number {
-  const { commit: { syncedOffset }, unsynced } = log;
+  const { commit: { syncedOffset }, snapshots: { recoveryPoint }, unsynced } = log;
   const first = unsynced[0];
   const isSealed = first !== undefined && first !== activeSegment(log);
-  return isSealed ? Math.min(syncedOffset, first.baseOffset) : syncedOffset;
+  const offset = isSealed ? Math.min(syncedOffset, first.baseOffset) : syncedOffset;
+  return Math.max(recoveryPoint, offset);
 }
 
 async function syncSegment(log: Log, segment: Segment): Promise<void> {
@@ -98,7 +100,8 @@ async function syncSegment(log: Log, segment: Segment): Promise<void> {
     const file = pinFile(pool, segment.log);
     try {
       await pool.fs.syncData(file);
-      if (!segment.isDoomed && segment !== activeSegment(log)) await syncIndexFiles(segment);
+      const isAside = segment.asideSuffix !== "";
+      if (!isAside && segment !== activeSegment(log)) await syncIndexFiles(segment);
     } finally {
       unpinSegment(log, segment);
     }

@@ -17,6 +17,7 @@
  * is none, the whole log is read. Snapshots behind the log's end speak of batches that a crash took.
  */
 
+import { OttlaError } from "../errors.ts";
 import { joinPath } from "../platform/files.ts";
 import { pinFile, unpinFile } from "../platform/file_pool.ts";
 import type { Segment } from "../segment/segment.ts";
@@ -28,11 +29,14 @@ import type { AbortedTransaction } from "../segment/txn_index_file.ts";
 import type { Log } from "./log.ts";
 import {
   dropSnapshots,
+  forgetSnapshot,
   loadSnapshot,
   sweepSnapshots,
   syncSnapshotsNow,
   takeSnapshotIfUsed,
   trustedOffset,
+  writeSnapshot,
+  writeSnapshotAgain,
 } from "./producer_snapshots.ts";
 import type { ProducerStates } from "./producer_state.ts";
 import { forgetEnded, replayBatch } from "./producer_state.ts";
@@ -81,14 +85,17 @@ export function loadProducers(log: Log, opening: LogOpening): Replayed | undefin
   });
   const firstOffset = bad.size > 0 ? log.segments[0]!.baseOffset : opening.recoveredOffset;
   const startOffset = loaded ?? firstOffset;
-  const aborted = replayFrom(log, startOffset);
-  if (loaded !== endOffset) forgetAtEnd(log);
+  if (loaded !== undefined && snapshots.unsynced.includes(loaded)) writeSnapshotAgain(log, loaded);
+  const taken = new Set([endOffset]);
+  const aborted = replayFrom(log, startOffset, taken);
+  // One that was not believed is not looked at again.
+  if (loaded !== endOffset) forgetSnapshot(log, endOffset);
   // The only ones must stay until a recovery point behind them is recorded: if there was a crash
   // before, nothing else would tell that there are producers.
-  if (loaded !== undefined) dropSnapshots(log, (offset) => bad.has(offset));
+  if (loaded !== undefined) dropSnapshots(log, (offset) => bad.has(offset) && !taken.has(offset));
   takeSnapshotIfUsed(log);
   // Those beyond may speak of batches that the crash took.
-  if (!snapshots.isDue) dropSnapshots(log, (offset) => offset > limit && offset !== endOffset);
+  if (!snapshots.isDue) dropSnapshots(log, (offset) => offset > limit && !taken.has(offset));
   syncSnapshotsNow(log);
   sweepSnapshots(log);
   return isRecovered || startOffset < endOffset ? { startOffset, aborted } : undefined;
@@ -106,22 +113,32 @@ function removeBehindEnd(log: Log): void {
   snapshots.unsynced = snapshots.unsynced.filter((offset) => offset <= endOffset);
 }
 
-/** One that was not believed is not looked at again, so that a new one takes its place. */
-function forgetAtEnd({ snapshots, endOffset }: Log): void {
-  if (snapshots.offsets.at(-1) !== endOffset) return;
-  snapshots.offsets.pop();
-  snapshots.unsynced = snapshots.unsynced.filter((offset) => offset !== endOffset);
-}
-
-function replayFrom(log: Log, offset: number): AbortedTransaction[] {
+/** Replays the log from an offset on, and takes a snapshot wherever a segment begins. */
+function replayFrom(log: Log, offset: number, taken: Set<number>): AbortedTransaction[] {
   const aborted: AbortedTransaction[] = [];
   if (offset >= log.endOffset) return aborted;
   for (const segment of log.segments) {
+    const { baseOffset } = segment;
+    const isBetween = baseOffset > offset && baseOffset < log.endOffset;
+    if (isBetween && tryWriteSnapshot(log, baseOffset)) taken.add(baseOffset);
     if (segment.endOffset > offset) replaySegment(log, segment, offset, log.producers, aborted);
   }
   // Whatever is in the log now can be seen.
   forgetEnded(log.producers, Infinity);
   return aborted;
+}
+
+/** Returns whether there is one now. */
+function tryWriteSnapshot(log: Log, offset: number): boolean {
+  if (log.producers.byId.size === 0) return false;
+  try {
+    writeSnapshot(log, offset);
+    return true;
+  } catch (error) {
+    // On a full disk a log can be opened all the same.
+    if (!(error instanceof OttlaError)) throw error;
+    return false;
+  }
 }
 
 /**

@@ -84,7 +84,7 @@ export function loadSnapshot(
     entries = parseProducerSnapshot(bytes, path);
   } catch (error) {
     // Neither what is in it nor a disk that does not give it back keeps the log from being opened.
-    if (error instanceof RangeError || (error instanceof Error && "code" in error)) return false;
+    if (error instanceof Error && "code" in error) return false;
     throw error;
   }
   const now = log.clock.now();
@@ -107,7 +107,20 @@ export function takeSnapshot(log: Log): void {
   const { snapshots, endOffset } = log;
   snapshots.isDue = false;
   if (snapshots.offsets.at(-1) === endOffset) return;
-  const path = pathOf(log, endOffset);
+  writeSnapshot(log, endOffset);
+  sweepSnapshots(log);
+}
+
+/**
+ * Writes what is known of the producers as the snapshot at an offset, in place of one that is there.
+ *
+ * @param log The log.
+ * @param offset Where what is known ends.
+ * @throws As `takeSnapshot`.
+ */
+export function writeSnapshot(log: Log, offset: number): void {
+  const { snapshots } = log;
+  const path = pathOf(log, offset);
   const bytes = printProducerSnapshot(entriesOf(log.producers));
   const { fs } = log.pool;
   try {
@@ -115,12 +128,50 @@ export function takeSnapshot(log: Log): void {
   } catch (cause) {
     snapshots.isDue = true;
     // The only one shows that there are producers, even if it cannot be read.
-    if (snapshots.offsets.length > 0 || log.producers.byId.size === 0) tryRemove(fs, path);
+    const isShown = snapshots.offsets.every((other) => other === offset) &&
+      log.producers.byId.size > 0;
+    if (isShown || tryRemove(fs, path)) forgetSnapshot(log, offset);
     throw storageError(log, cause, "write the producer snapshot of");
   }
-  snapshots.offsets.push(endOffset);
-  snapshots.unsynced.push(endOffset);
-  sweepSnapshots(log);
+  forgetSnapshot(log, offset);
+  snapshots.offsets.push(offset);
+  snapshots.offsets.sort((a, b) => a - b);
+  snapshots.unsynced.push(offset);
+}
+
+/**
+ * Takes a snapshot for one that is not there, so that a new one takes its place.
+ *
+ * @param log The log.
+ * @param offset Of the snapshot.
+ */
+export function forgetSnapshot({ snapshots }: Log, offset: number): void {
+  const kept = snapshots.offsets.filter((other) => other !== offset);
+  snapshots.offsets.splice(0, snapshots.offsets.length, ...kept);
+  snapshots.unsynced = snapshots.unsynced.filter((other) => other !== offset);
+}
+
+/**
+ * Writes a snapshot over itself, as a process that died may have failed to sync it (`writeAgain` of
+ * `torn_tail.ts` tells why).
+ *
+ * @param log The log.
+ * @param offset Of the snapshot, which can be read.
+ * @throws What the file system throws.
+ */
+export function writeSnapshotAgain(log: Log, offset: number): void {
+  const { fs } = log.pool;
+  const path = pathOf(log, offset);
+  const bytes = readFile(fs, path, snapshotBytesMax)!;
+  const file = fs.open(path, "write");
+  try {
+    fs.write(file, bytes, 0);
+  } catch (error) {
+    // What is there can be read, and the log tells the same unless retention has been there.
+    if (!(error instanceof Error && "code" in error)) throw error;
+  } finally {
+    fs.close(file);
+  }
 }
 
 /**
@@ -225,7 +276,8 @@ export function noteRecoveryPoint(log: Log): void {
  */
 export function sweepSnapshots(log: Log): void {
   const { offsets, unsynced } = log.snapshots;
-  if (offsets.length < 2) return;
+  // While the start is not recorded a crash may bring back what lies before it.
+  if (offsets.length < 2 || log.isStartDue) return;
   const limit = trustedOffset(log);
   const written = offsets.filter((offset) => offset <= limit);
   const synced = written.filter((offset) => !unsynced.includes(offset));
@@ -242,7 +294,8 @@ export function sweepSnapshots(log: Log): void {
  * @returns The offset.
  */
 export function trustedOffset(log: Log): number {
-  return Math.max(log.snapshots.recoveryPoint, log.segments[0]!.baseOffset);
+  const { snapshots: { recoveryPoint }, startOffset, isStartDue } = log;
+  return isStartDue ? recoveryPoint : Math.max(recoveryPoint, startOffset);
 }
 
 /**

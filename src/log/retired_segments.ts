@@ -13,9 +13,10 @@ import { sweepSnapshots, syncSnapshotsNow } from "./producer_snapshots.ts";
  *
  * @param log The log, open or being closed: the files of a closed one may belong to whoever has
  * opened it again. One that is poisoned keeps them until it is opened again.
+ * @param countMax How many segments lose their files at most, where there is time for the rest later.
  * @throws What the file system throws; as `syncSnapshotsNow`.
  */
-export function sweepRetired(log: Log): void {
+export function sweepRetired(log: Log, countMax = Infinity): void {
   const { doomed } = log;
   // After a failed sync nobody knows what is on disk: then what is in these files may be all of it.
   const isKept = log.copyCount > 0 || log.isStartDue || log.commit.failure !== undefined;
@@ -24,15 +25,18 @@ export function sweepRetired(log: Log): void {
   syncSnapshotsNow(log);
   sweepSnapshots(log);
   // What a crash leaves of them lies below the start of the log, and goes with the next retention.
-  for (let index = 0; index < doomed.length;) {
+  let countLeft = countMax;
+  for (let index = 0; index < doomed.length && countLeft > 0;) {
     const segment = doomed[index]!;
     if (segment.log.pins > 0) {
       index++;
     } else {
-      removeSegmentFiles(segment);
-      doomed.splice(index, 1);
+      // First, as a removal that fails may leave no file to be synced.
       const unsyncedIndex = log.unsynced.indexOf(segment);
       if (unsyncedIndex >= 0) log.unsynced.splice(unsyncedIndex, 1);
+      removeSegmentFiles(segment);
+      countLeft--;
+      doomed.splice(index, 1);
     }
   }
 }

@@ -93,19 +93,21 @@ export function saveIndexFiles(
   sizeBytes: number | undefined,
 ): void {
   const { offset, time } = indexes;
-  writeEntries(
-    segment,
-    "index",
-    indexes.offsetEntriesSaved * offsetEntryBytes,
-    encodeOffsetEntries(offset, indexes.offsetEntriesSaved),
-    sizeBytes && sizeBytes - sizeBytes % offsetEntryBytes,
-  );
+  // The largest timestamp is looked for behind the last offset entry only, so where a crash or a
+  // failure leaves one index behind, it must not be that of times.
   writeEntries(
     segment,
     "timeindex",
     indexes.timeEntriesSaved * timeEntryBytes,
     encodeTimeEntries(time, indexes.timeEntriesSaved),
     sizeBytes && sizeBytes - sizeBytes % timeEntryBytes,
+  );
+  writeEntries(
+    segment,
+    "index",
+    indexes.offsetEntriesSaved * offsetEntryBytes,
+    encodeOffsetEntries(offset, indexes.offsetEntriesSaved),
+    sizeBytes && sizeBytes - sizeBytes % offsetEntryBytes,
   );
   indexes.offsetEntriesSaved = offset.count;
   indexes.timeEntriesSaved = time.count;

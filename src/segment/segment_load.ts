@@ -113,7 +113,7 @@ export function openLastSegment(
 export function indexesOf(segment: Segment, config: SegmentConfig): SegmentIndexes {
   if (segment.indexes !== undefined) return segment.indexes;
   keepingExtent(segment, (file, logBytes) => {
-    walkFromIndex(segment, file, config, logBytes, Infinity);
+    walkFromIndex(segment, file, allowingGaps(config), logBytes, Infinity);
     saveIfGrown(segment, segment.indexes!);
   });
   return segment.indexes!;
@@ -128,7 +128,7 @@ export function indexesOf(segment: Segment, config: SegmentConfig): SegmentIndex
  */
 export function rebuildIndexes(segment: Segment, config: SegmentConfig): ScanResult {
   return keepingExtent(segment, (file, logBytes) => {
-    const result = walkFromStart(segment, file, config, logBytes, false);
+    const result = walkFromStart(segment, file, allowingGaps(config), logBytes, false);
     saveIfGrown(segment, segment.indexes!);
     return result;
   });
@@ -171,6 +171,17 @@ export function offsetForTimestamp(
   }
   rebuildIndexes(segment, config);
   return lookUpTimestamp(segment.indexes!.time, timestamp).offset;
+}
+
+/**
+ * The configuration with which a sealed segment is walked: what was compacted before its topic was
+ * altered has gaps, and a batch behind one that ends below the next segment is right.
+ *
+ * @param config The topic's configuration.
+ * @returns It, with gaps between offsets allowed.
+ */
+export function allowingGaps<Config extends SegmentConfig>(config: Config): Config {
+  return { ...config, cleanupPolicy: "compact" };
 }
 
 /** A position in a file of an index has 31 bits. */
