@@ -6,7 +6,7 @@ import { repairStore } from "../store/repair_store.ts";
 import { partitionFolderName } from "../store/topic_name.ts";
 import type { Command } from "./command.ts";
 import { exitCode, parseArguments } from "./command.ts";
-import { formatNoun } from "./format.ts";
+import { formatCount, formatNoun } from "./format.ts";
 import type { CliIo } from "./io.ts";
 
 const help = `Usage: ottla repair [options] <folder>
@@ -57,13 +57,14 @@ async function runRepair(args: readonly string[], io: CliIo): Promise<number> {
 }
 
 function reportLines(report: RepairReport): string[] {
-  const { steps, losses, keptIn, check, isDryRun } = report;
+  const { steps, losses, omittedCount, keptIn, check, isDryRun } = report;
   if (steps.length === 0 && (check?.isClean ?? false)) return ["There is nothing to repair"];
   const lines = steps.map(({ path, message }) => `${path}: ${message}`);
   for (const { topic, partition, startOffset, endOffset } of losses) {
     const name = partitionFolderName(topic, partition);
     lines.push(`lost: offsets ${startOffset} to ${endOffset - 1} of ${name}`);
   }
+  if (omittedCount > 0) lines.push(`and ${formatCount(omittedCount)} more lines that are left out`);
   if (lines.length > 0) lines.push("");
   if (keptIn !== undefined) lines.push(`What was taken out is in ${keptIn}`);
   lines.push(isDryRun ? "Nothing was changed" : outcomeOf(check));

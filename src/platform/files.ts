@@ -1,20 +1,25 @@
 /** Whole small files: read at once, replaced so that a crash leaves the old content or the new. */
 
+import { OttlaError } from "../errors.ts";
 import type { FileSystem } from "./file_system.ts";
 import { hasErrorCode } from "./file_system.ts";
+
+/** No file that is read whole is larger, unless its reader says so. */
+const wholeFileBytesMax = 64 * 1024 * 1024;
 
 /**
  * Reads a file from beginning to end.
  *
  * @param fs Where the file is.
  * @param path Its path.
- * @param sizeBytesMax The file is refused with a `RangeError` if it is larger.
+ * @param sizeBytesMax How many bytes it may have.
  * @returns Its bytes, or undefined if there is no such file.
+ * @throws OttlaError `KAFKA_STORAGE_ERROR` if it is larger: it is none of a store's.
  */
 export function readFile(
   fs: FileSystem,
   path: string,
-  sizeBytesMax: number = 2 ** 30,
+  sizeBytesMax: number = wholeFileBytesMax,
 ): Uint8Array | undefined {
   let file;
   try {
@@ -26,8 +31,10 @@ export function readFile(
   try {
     const sizeBytes = fs.sizeOf(file);
     if (sizeBytes > sizeBytesMax) {
-      throw new RangeError(
+      throw new OttlaError(
+        "KAFKA_STORAGE_ERROR",
         `Cannot read ${path}: it has ${sizeBytes} bytes, at most ${sizeBytesMax} were expected`,
+        { details: { path, sizeBytes, sizeBytesMax } },
       );
     }
     const bytes = new Uint8Array(sizeBytes);

@@ -36,7 +36,7 @@
  * one, and a lock whose name is gone holds nobody up.
  */
 
-import { OttlaError } from "../errors.ts";
+import { isOttlaError, OttlaError } from "../errors.ts";
 import { checkNoBroker } from "./broker_lock.ts";
 import type { Clock, Timer } from "./clock.ts";
 import { systemClock } from "./clock.ts";
@@ -302,7 +302,7 @@ function readLockFile(fs: FileSystem, path: string): Uint8Array | undefined {
   try {
     return readFile(fs, path, lockBytesMax);
   } catch (cause) {
-    if (!(cause instanceof RangeError)) throw cause;
+    if (!isOttlaError(cause, "KAFKA_STORAGE_ERROR")) throw cause;
     throw new OttlaError("STORE_INVALID", cause.message, { details: { path }, cause });
   }
 }

@@ -16,7 +16,7 @@ import type { BatchView } from "../record/batch_view.ts";
 import { offsetEntryBytes } from "../segment/offset_index.ts";
 import { timeEntryBytes } from "../segment/time_index.ts";
 import type { CheckProblem, ProblemList } from "./check_report.ts";
-import { addProblem } from "./check_report.ts";
+import { addProblem, attempt } from "./check_report.ts";
 import { findContentEnd } from "./check_zeros.ts";
 
 /** One index file, and how far the scan has come in it. */
@@ -245,7 +245,8 @@ function indexCursor(
   entryBytes: number,
   list: ProblemList,
 ): IndexCursor {
-  const bytes = indexCursorBytes(fs, path, shownPath, list);
+  const read = (): Uint8Array | undefined => readFile(fs, path, indexBytesMax);
+  const bytes = attempt(list, "warning", shownPath, read);
   if (bytes === undefined) {
     return { path: shownPath, view: undefined, entryBytes, count: 0, next: 0 };
   }
@@ -270,21 +271,6 @@ function indexCursor(
     return { path: shownPath, view, entryBytes, count: entry, next: 0 };
   }
   return { path: shownPath, view, entryBytes, count, next: 0 };
-}
-
-function indexCursorBytes(
-  fs: FileSystem,
-  path: string,
-  shownPath: string,
-  list: ProblemList,
-): Uint8Array | undefined {
-  try {
-    return readFile(fs, path, indexBytesMax);
-  } catch (error) {
-    if (!(error instanceof Error)) throw error;
-    addProblem(list, { severity: "warning", path: shownPath, message: error.message });
-    return undefined;
-  }
 }
 
 function risesAt(view: DataView, at: number, entryBytes: number): boolean {

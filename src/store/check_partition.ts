@@ -17,6 +17,8 @@ import type { PartitionProgress, PartitionRules } from "./check_segment.ts";
 import { checkTransactionIndex } from "./check_transactions.ts";
 import { listSegments, scanFile } from "./folder_view.ts";
 import type { SegmentFile } from "./folder_view.ts";
+import { metadataImage } from "./metadata_image.ts";
+import { replaySnapshot } from "./metadata_reader.ts";
 import { decodeMetadataRecord } from "./metadata_records.ts";
 import { parseQuorumState, quorumStateName } from "./quorum_state.ts";
 import { partitionFolderName } from "./topic_name.ts";
@@ -145,11 +147,16 @@ function checkSideFiles(
     } else if (entry.name === epochCheckpointName) {
       checkEpochs(path, read, endOffset, list);
     } else if (entry.name === quorumStateName) {
-      const bytes = read();
-      // Kafka makes it empty and fills it with its first election.
-      if (bytes.length > 0) attempt(list, "error", path, () => parseQuorumState(bytes, path));
+      attempt(list, "error", path, () => {
+        const bytes = read();
+        // Kafka makes it empty and fills it with its first election.
+        if (bytes.length > 0) parseQuorumState(bytes, path);
+      });
     } else if (snapshotName.test(entry.name)) {
-      checkMetadataSnapshot(fs, joinPath(folder, entry.name), path, list);
+      const snapshot = joinPath(folder, entry.name);
+      // Where every batch is good, it may still lack its end, or contradict itself.
+      const isGood = checkMetadataSnapshot(fs, snapshot, path, list);
+      if (isGood) attempt(list, "error", path, () => replaySnapshot(fs, snapshot, metadataImage()));
     } else if (entry.name.endsWith(tornSuffix)) {
       note("note", "A recovery has cut these bytes from the end of the log and put them aside");
     } else if (/\.(tmp|part|deleted)$/.test(entry.name)) {
@@ -168,14 +175,15 @@ function checkSideFiles(
  * @param path The file.
  * @param shownPath The same from the store's folder on.
  * @param list Gets what is wrong.
+ * @returns Whether every batch of it is good.
  */
 export function checkMetadataSnapshot(
   fs: FileSystem,
   path: string,
   shownPath: string,
   list: ProblemList,
-): void {
-  attempt(list, "error", shownPath, () => {
+): boolean {
+  const isGood = attempt(list, "error", shownPath, () => {
     const scan = scanFile(fs, path, { verify: true }, (batch) => {
       const isControl = isControlBatch(batch);
       forEachRecord(batch, (record) => {
@@ -183,11 +191,13 @@ export function checkMetadataSnapshot(
         if (value !== null) decodeMetadataRecord(value);
       });
     });
-    if (scan.reason === "end") return;
+    if (scan.reason === "end") return true;
     const { position } = scan;
     const message = `There is no good batch from position ${position} on`;
     addProblem(list, { severity: "error", path: shownPath, position, message });
+    return false;
   });
+  return isGood === true;
 }
 
 function checkSnapshot(

@@ -1,6 +1,7 @@
 /** What `checkStore` finds: plain data. */
 
-import { isOttlaError } from "../errors.ts";
+import { OttlaError } from "../errors.ts";
+import { asStorageError } from "./store_errors.ts";
 
 /**
  * How bad it is. An "error": data is lost or wrong. A "warning": something is wrong that the next
@@ -114,11 +115,10 @@ export function attempt<T>(
   try {
     return check();
   } catch (error) {
-    // Files that are damaged, cannot be read, or are too large; anything else is a fault of our
-    // own.
-    const isOfDisk = error instanceof Error && "syscall" in error;
-    if (!isOttlaError(error) && !isOfDisk && !(error instanceof RangeError)) throw error;
-    addProblem(list, { severity, path, message: error.message });
+    // Files that are damaged or cannot be read; anything else is a fault of our own.
+    const found = asStorageError(`read ${path}`, error);
+    if (!(found instanceof OttlaError)) throw error;
+    addProblem(list, { severity, path, message: found.message });
     return undefined;
   }
 }

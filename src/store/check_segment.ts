@@ -19,6 +19,7 @@ import {
   partitionLeaderEpochOf,
   producerIdOf,
 } from "../record/batch_view.ts";
+import { controlTypeOf } from "../record/control_record.ts";
 import { forEachRecord, valueOf } from "../record/record_reader.ts";
 import { findNextBatch, scanBatches } from "../segment/batch_scan.ts";
 import type { ScanEnd } from "../segment/batch_scan.ts";
@@ -187,7 +188,8 @@ function checkHeader(check: SegmentCheck, batch: BatchView, position: number): v
 
 function checkRecords(check: SegmentCheck, batch: BatchView, position: number): void {
   const { rules, progress } = check;
-  const isMetadata = rules.isMetadata && !isControlBatch(batch);
+  const isControl = isControlBatch(batch);
+  const isMetadata = rules.isMetadata && !isControl;
   let lastOffset = batch.baseOffset - 1;
   let maxTimestamp = -1;
   try {
@@ -202,6 +204,8 @@ function checkRecords(check: SegmentCheck, batch: BatchView, position: number): 
       }
       lastOffset = record.offset;
       if (record.timestamp > maxTimestamp) maxTimestamp = record.timestamp;
+      // Readers pass over such a batch: records of users must not be in it.
+      if (isControl) controlTypeOf(record);
       const value = isMetadata ? valueOf(record) : null;
       if (value !== null) decodeMetadataRecord(value);
     });

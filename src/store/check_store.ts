@@ -28,13 +28,16 @@ import { configOf } from "./partitions.ts";
 import {
   bootstrapName,
   cleanerOffsetName,
+  cleanShutdownName,
   kindOfFolder,
   logStartName,
   notAStore,
   readCleanShutdown,
   readPartitioners,
   recoveryPointName,
+  syncedMetadataOffset,
 } from "./store_files.ts";
+import { asStorageError } from "./store_errors.ts";
 import type { PartitionFolder } from "./topic_name.ts";
 import { metadataTopic, parsePartitionFolderName, partitionFolderName } from "./topic_name.ts";
 import { metadataTopicId } from "./uuid.ts";
@@ -75,7 +78,7 @@ interface StoreCheck {
  * @param options Where the files are.
  * @returns Resolves with what was found; a damaged store is a result, not an error.
  * @throws TypeError or RangeError if the path is none. OttlaError `STORE_INVALID` if the folder is
- * no store at all.
+ * no store at all, `KAFKA_STORAGE_ERROR` if the disk does not tell what is in it.
  */
 export async function checkStore(
   path: string | URL,
@@ -84,16 +87,20 @@ export async function checkStore(
   const fs = options.fileSystem ?? diskFileSystem();
   const folder = pathOf(path);
   await loadDecoders();
-  const status = fs.stat(folder);
-  if (status === undefined) throw notAStore(folder, "there is no such folder");
-  if (!status.isFolder) throw notAStore(folder, "it is a file");
-  if (kindOfFolder(fs, folder) !== "store") throw notAStore(folder, "it has no meta.properties");
-  const list = problemList();
-  const holder = attempt(list, "warning", "", () => findStoreHolder(fs, folder));
-  if (holder !== undefined) {
-    addProblem(list, { severity: "note", path: "", message: `The store is open: ${holder}` });
+  try {
+    const status = fs.stat(folder);
+    if (status === undefined) throw notAStore(folder, "there is no such folder");
+    if (!status.isFolder) throw notAStore(folder, "it is a file");
+    if (kindOfFolder(fs, folder) !== "store") throw notAStore(folder, "it has no meta.properties");
+    const list = problemList();
+    const holder = attempt(list, "warning", "", () => findStoreHolder(fs, folder));
+    if (holder !== undefined) {
+      addProblem(list, { severity: "note", path: "", message: `The store is open: ${holder}` });
+    }
+    return await checkStoreFolder(fs, folder, list, holder !== undefined);
+  } catch (error) {
+    throw asStorageError(`check ${folder}`, error);
   }
-  return await checkStoreFolder(fs, folder, list, holder !== undefined);
 }
 
 /**
@@ -146,9 +153,14 @@ function beginCheck(
   isOpen: boolean,
 ): StoreCheck {
   const meta = checkIdentity(fs, folder, list);
-  const marks = readCleanShutdown(fs, folder);
+  const marks = attempt(list, "warning", cleanShutdownName, () => readCleanShutdown(fs, folder)) ??
+    { ours: undefined, isKafkaClean: false };
+  const checkpoints = new Map(
+    checkpointNames.map((name) => [name, checkpointOffsets(fs, folder, name, list)]),
+  );
   const metadataName = partitionFolderName(metadataTopic, 0);
-  const syncedOffset = marks.ours?.metadataEndOffset ?? 0;
+  const recoveryPoint = checkpoints.get(recoveryPointName)?.get(metadataName);
+  const syncedOffset = syncedMetadataOffset(marks.ours, recoveryPoint);
   const metadata = attempt(
     list,
     "error",
@@ -168,9 +180,6 @@ function beginCheck(
     const message = "The store was not closed; the next opening recovers it";
     addProblem(list, { severity: "note", path: "", message });
   }
-  const checkpoints = new Map(
-    checkpointNames.map((name) => [name, checkpointOffsets(fs, folder, name, list)]),
-  );
   return {
     fs,
     folder,
@@ -297,9 +306,14 @@ function checkCheckpoint(
     if (partition === undefined || offset <= partition.endOffset || check.isOpen) continue;
     // Damage that was found there says the same with more detail.
     if (partition.problems.some(({ severity }) => severity === "error")) continue;
-    const message = `It says offset ${offset} of ${name}, which ends at ${partition.endOffset}`;
+    const { endOffset: startOffset } = partition;
+    const message = `It says offset ${offset} of ${name}, which ends at ${startOffset}`;
     // What was on disk up to the recovery point was there once.
-    const severity = path === recoveryPointName ? "error" : "warning";
-    addProblem(check.list, { severity, path, message });
+    addProblem(
+      check.list,
+      path === recoveryPointName
+        ? { severity: "error", path, message, startOffset, endOffset: offset }
+        : { severity: "warning", path, message },
+    );
   }
 }

@@ -26,6 +26,7 @@ import {
   readCleanShutdown,
   readMetaFile,
   readPartitioners,
+  syncedMetadataOffset,
 } from "./store_files.ts";
 import { metadataTopic, partitionFolderName } from "./topic_name.ts";
 
@@ -68,10 +69,7 @@ export function readFolderState(fs: FileSystem, folder: string): FolderState {
   const checkpoints = readCheckpoints(fs, folder);
   const { ours, isKafkaClean } = readCleanShutdown(fs, folder);
   const name = partitionFolderName(metadataTopic, 0);
-  const syncedOffset = Math.max(
-    ours?.metadataEndOffset ?? 0,
-    checkpoints.recoveryPoints.get(name) ?? 0,
-  );
+  const syncedOffset = syncedMetadataOffset(ours, checkpoints.recoveryPoints.get(name));
   const metadata = readMetadata(fs, joinPath(folder, name), syncedOffset);
   const isOurs = ours !== undefined && ours.metadataEndOffset === metadata.endOffset &&
     ours.metadataBytes === metadata.logBytes;

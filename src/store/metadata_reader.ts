@@ -17,14 +17,14 @@ import {
   partitionLeaderEpochOf,
   verifyChecksum,
 } from "../record/batch_view.ts";
-import { forEachRecord, valueOf } from "../record/record_reader.ts";
+import { forEachRecord, keyOf, valueOf } from "../record/record_reader.ts";
 import { findNextBatch, scanBatches } from "../segment/batch_scan.ts";
 import type { SegmentFile } from "./folder_view.ts";
 import { listSegments, replayBatch } from "./folder_view.ts";
 import type { MetadataImage } from "./metadata_image.ts";
 import { metadataImage } from "./metadata_image.ts";
 import type { MetadataRecord } from "./metadata_records.ts";
-import { decodeMetadataRecord } from "./metadata_records.ts";
+import { decodeControlRecord, decodeMetadataRecord } from "./metadata_records.ts";
 import { applyRecord, finishReplay } from "./metadata_replay.ts";
 import { parseQuorumState, quorumStateName } from "./quorum_state.ts";
 
@@ -105,7 +105,11 @@ export function readMetadata(
   }
   const { endOffset, lastEpoch, logBytes, startOffset } = reading;
   if (Math.max(endOffset, startOffset) < syncedOffset) {
-    throw damagedMetadata(folder, `it ends at offset ${endOffset}, and went on to ${syncedOffset}`);
+    throw damagedMetadata(
+      folder,
+      `it ends at offset ${endOffset}, and went on to ${syncedOffset} as ottla.cleanshutdown or ` +
+        `recovery-point-offset-checkpoint has it`,
+    );
   }
   const isBehind = endOffset < startOffset;
   return {
@@ -223,8 +227,33 @@ function findSnapshot(fs: FileSystem, folder: string): Snapshot | undefined {
   return newest;
 }
 
-function replaySnapshot(fs: FileSystem, path: string, image: MetadataImage): void {
-  visitSnapshot(fs, path, (batch) => replayBatch(batch, 0, image, "snapshot"));
+/**
+ * Replays a snapshot of the metadata. Its last record says that it is one: without it a file that
+ * was cut would be taken for a folder with fewer topics, or none.
+ *
+ * @param fs Where it is.
+ * @param path The snapshot.
+ * @param image The image, which is changed.
+ * @throws OttlaError `STORE_INVALID` if it is damaged, `UNSUPPORTED_VERSION` if a newer Kafka wrote
+ * it.
+ */
+export function replaySnapshot(fs: FileSystem, path: string, image: MetadataImage): void {
+  let hasEnd = false;
+  visitSnapshot(fs, path, (batch) => {
+    replayBatch(batch, 0, image, "snapshot");
+    hasEnd = isControlBatch(batch) && isSnapshotEnd(batch);
+  });
+  if (!hasEnd) throw damagedSnapshot(path, "its end is missing");
+}
+
+function isSnapshotEnd(batch: BatchView): boolean {
+  let isEnd = false;
+  forEachRecord(batch, (record) => {
+    const [key, value] = [keyOf(record), valueOf(record)];
+    if (key === null || value === null) return;
+    isEnd = decodeControlRecord(key, value).type === "SnapshotFooterRecord";
+  });
+  return isEnd;
 }
 
 function visitSnapshot(fs: FileSystem, path: string, visit: (batch: BatchView) => void): void {

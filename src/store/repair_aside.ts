@@ -6,6 +6,7 @@
  */
 
 import type { FileHandle } from "../platform/file_system.ts";
+import { hasErrorCode } from "../platform/file_system.ts";
 import { folderOf, joinPath, makeFolderSynced, replaceFile } from "../platform/files.ts";
 import type { Repair } from "./repair_report.ts";
 import { addStep } from "./repair_report.ts";
@@ -69,10 +70,24 @@ export function removeKept(repair: Repair, path: string, message: string): void 
   const whole = joinPath(folder, path);
   if (fs.stat(whole) === undefined) return;
   addStep(repair, path, message);
-  if (repair.isDryRun) return;
-  keepFile(repair, path);
-  fs.remove(whole);
-  fs.syncFolder(folderOf(whole));
+  if (repair.isDryRun) {
+    repair.hidden.add(whole);
+    return;
+  }
+  moveFileAside(repair, path);
+}
+
+/**
+ * Moves a file out of the store as it is, and tells nothing of it.
+ *
+ * @param repair The repair.
+ * @param path The file, from the store's folder on.
+ */
+export function moveFileAside(repair: Repair, path: string): void {
+  moveAside(repair, path, () => {
+    keepFile(repair, path);
+    repair.fs.remove(joinPath(repair.folder, path));
+  });
 }
 
 /**
@@ -83,14 +98,49 @@ export function removeKept(repair: Repair, path: string, message: string): void 
  * @param message What is being done.
  */
 export function moveFolderAside(repair: Repair, path: string, message: string): void {
-  const { fs, folder } = repair;
   addStep(repair, path, message);
-  if (repair.isDryRun) return;
-  const target = joinPath(runFolderOf(repair), path);
+  if (repair.isDryRun) {
+    repair.hidden.add(joinPath(repair.folder, path));
+    return;
+  }
+  moveAside(repair, path, () => {
+    keepFolder(repair, path);
+    removeFolder(repair, path);
+  });
+}
+
+/** What is taken out may go to another disk: then it is copied. */
+function moveAside(repair: Repair, path: string, copy: () => void): void {
+  const { fs, folder } = repair;
+  const source = joinPath(folder, path);
+  const target = findFreeName(repair, joinPath(runFolderOf(repair), path));
   makeFolderSynced(fs, folderOf(target));
-  fs.rename(joinPath(folder, path), target);
+  try {
+    fs.rename(source, target);
+  } catch (error) {
+    if (!hasErrorCode(error, "EXDEV")) throw error;
+    copy();
+  }
   fs.syncFolder(folderOf(target));
-  fs.syncFolder(folderOf(joinPath(folder, path)));
+  fs.syncFolder(folderOf(source));
+}
+
+function keepFolder(repair: Repair, path: string): void {
+  const { fs, folder } = repair;
+  makeFolderSynced(fs, joinPath(runFolderOf(repair), path));
+  for (const { name, isFolder } of fs.list(joinPath(folder, path))) {
+    if (isFolder) keepFolder(repair, joinPath(path, name));
+    else keepFile(repair, joinPath(path, name));
+  }
+}
+
+function removeFolder(repair: Repair, path: string): void {
+  const { fs, folder } = repair;
+  for (const { name, isFolder } of fs.list(joinPath(folder, path))) {
+    if (isFolder) removeFolder(repair, joinPath(path, name));
+    else fs.remove(joinPath(folder, joinPath(path, name)));
+  }
+  fs.removeFolder(joinPath(folder, path));
 }
 
 function copyAside(

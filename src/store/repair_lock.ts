@@ -10,11 +10,11 @@ import { joinPath, readFile } from "../platform/files.ts";
 import { silenceMsMax } from "../platform/store_lock.ts";
 import { lockBytesMax, parseLock, parseLockName } from "../platform/store_lock_file.ts";
 import type { Clock } from "../platform/clock.ts";
-import { removeKept } from "./repair_aside.ts";
+import { moveFolderAside, removeKept } from "./repair_aside.ts";
 import type { Repair } from "./repair_report.ts";
 
 /**
- * Removes locks that cannot be read.
+ * Removes locks that cannot be read, and folders that have the name of one.
  *
  * @param repair The repair.
  * @param clock What time it is.
@@ -23,8 +23,13 @@ import type { Repair } from "./repair_report.ts";
  */
 export function repairLocks(repair: Repair, clock: Clock): void {
   const { fs, folder } = repair;
-  for (const { name } of fs.list(folder)) {
-    if (parseLockName(name) === undefined || isReadable(repair, name)) continue;
+  for (const { name, isFolder } of fs.list(folder)) {
+    if (parseLockName(name) === undefined) continue;
+    if (isFolder) {
+      moveFolderAside(repair, name, "The folder is no lock");
+      continue;
+    }
+    if (isReadable(repair, name)) continue;
     const ageMs = clock.now() - (fs.stat(joinPath(folder, name))?.modifiedMs ?? 0);
     if (Math.abs(ageMs) < silenceMsMax) {
       throw new OttlaError(
@@ -45,7 +50,7 @@ function isReadable({ fs, folder }: Repair, name: string): boolean {
     const bytes = readFile(fs, path, lockBytesMax);
     return bytes === undefined || parseLock(path, bytes) !== undefined;
   } catch (error) {
-    if (error instanceof OttlaError || error instanceof RangeError) return false;
+    if (error instanceof OttlaError) return false;
     throw error;
   }
 }

@@ -26,7 +26,7 @@ import { parseSegmentFileName, segmentFileName } from "../segment/segment_file_n
 import type { CheckProblem } from "./check_report.ts";
 import { listSegments, scanFile } from "./folder_view.ts";
 import type { SegmentFile } from "./folder_view.ts";
-import { moveFolderAside, removeKept, replaceKept } from "./repair_aside.ts";
+import { removeKept, replaceKept } from "./repair_aside.ts";
 import type { Repair } from "./repair_report.ts";
 import { addLoss, addStep } from "./repair_report.ts";
 import {
@@ -47,6 +47,8 @@ export interface DamagedPartition {
   readonly isCompacted: boolean;
   /** How far the log is recorded to have been on disk. */
   readonly reachedOffset: number;
+  /** Where the log is recorded to begin; 0 if nothing is recorded. */
+  readonly startOffset: number;
   /** That of the partition, which no batch is above; undefined if it is not known. */
   readonly leaderEpoch: number | undefined;
   /** What a check has found. */
@@ -64,17 +66,7 @@ const derivedKinds = ["index", "timeindex", "txnindex"] as const;
  * @throws What the file system throws.
  */
 export function repairPartition(repair: Repair, damaged: DamagedPartition): void {
-  const { fs } = repair;
   const name = partitionFolderName(damaged.topic, damaged.partition);
-  const folder = joinPath(repair.folder, name);
-  for (const entry of fs.list(folder)) {
-    if (!entry.isFolder) continue;
-    moveFolderAside(
-      repair,
-      joinPath(name, entry.name),
-      "The folder is none of a partition's files",
-    );
-  }
   repairTopicId(repair, damaged, name);
   repairMissingSegments(repair, damaged, name);
   repairSegments(repair, damaged, name);
@@ -82,27 +74,46 @@ export function repairPartition(repair: Repair, damaged: DamagedPartition): void
   repairEpochs(repair, damaged, name);
 }
 
+/** A partition whose folder is gone. */
+export type MissingPartition = Pick<
+  DamagedPartition,
+  "topic" | "partition" | "topicId" | "reachedOffset" | "startOffset"
+>;
+
 /**
- * Makes the folder of a partition that is gone, so that its offsets are not given out again.
+ * Makes the folder of a partition that is gone, so that its offsets are not given out again. One
+ * that a crash leaves empty is taken for a partition whose log is short of what was reached.
  *
  * @param repair The repair.
- * @param damaged The partition.
+ * @param missing The partition.
  */
-export function replaceMissingFolder(repair: Repair, damaged: DamagedPartition): void {
-  const { topic, partition, topicId, reachedOffset } = damaged;
-  const name = partitionFolderName(topic, partition);
-  addStep(repair, name, `The folder is made anew, to go on with offset ${reachedOffset}`);
-  addLoss(repair, { topic, partition, startOffset: 0, endOffset: reachedOffset });
-  if (repair.isDryRun) return;
-  const { fs } = repair;
-  const folder = joinPath(repair.folder, name);
-  makeFolderSynced(fs, folder);
-  // The metadata last: a folder without it is made again by the next repair.
-  fs.close(fs.open(joinPath(folder, segmentFileName(reachedOffset, "log")), "create"));
-  fs.syncFolder(folder);
-  if (topicId === undefined) return;
+export function replaceMissingFolder(repair: Repair, missing: MissingPartition): void {
+  const name = partitionFolderName(missing.topic, missing.partition);
+  addStep(repair, name, "The folder is made anew");
+  if (!repair.isDryRun) makeFolderSynced(repair.fs, joinPath(repair.folder, name));
+  beginLogAnew(repair, missing, name, missing.startOffset);
+  if (missing.topicId === undefined) return;
   const path = joinPath(name, partitionMetadataName);
-  replaceKept(repair, path, printPartitionMetadata(topicId), "The topic id is written");
+  replaceKept(repair, path, printPartitionMetadata(missing.topicId), "The topic id is written");
+}
+
+/** A log that is empty goes on where it had come to. */
+function beginLogAnew(
+  repair: Repair,
+  { topic, partition, reachedOffset }: MissingPartition,
+  name: string,
+  startOffset: number,
+): void {
+  if (reachedOffset === 0) return;
+  const { fs, folder, isDryRun } = repair;
+  const path = joinPath(name, segmentFileName(reachedOffset, "log"));
+  addStep(repair, path, `The log is begun anew with offset ${reachedOffset}`);
+  if (startOffset < reachedOffset) {
+    addLoss(repair, { topic, partition, startOffset, endOffset: reachedOffset });
+  }
+  if (isDryRun) return;
+  fs.close(fs.open(joinPath(folder, path), "create"));
+  fs.syncFolder(joinPath(folder, name));
 }
 
 function repairTopicId(
@@ -130,31 +141,28 @@ function findReadableTopicId(fs: FileSystem, folder: string): string | undefined
  * An index without a log tells of a segment that is gone. What is gone between two others is found
  * without it where offsets leave no gaps.
  */
-function repairMissingSegments(
-  repair: Repair,
-  { topic, partition, reachedOffset, isCompacted }: DamagedPartition,
-  name: string,
-): void {
+function repairMissingSegments(repair: Repair, damaged: DamagedPartition, name: string): void {
   const { fs } = repair;
+  const { topic, partition, reachedOffset, isCompacted } = damaged;
   const folder = joinPath(repair.folder, name);
   const bases = listSegments(fs, folder).map(({ baseOffset }) => baseOffset);
-  const orphans = fs.list(folder).flatMap((entry) => {
+  const indexed = fs.list(folder).flatMap((entry) => {
     const parsed = parseSegmentFileName(entry.name);
     const isIndex = parsed?.kind === "index" || parsed?.kind === "timeindex";
     return isIndex && parsed.suffix === "" ? [parsed.baseOffset] : [];
   });
-  const endOffset = bases[0] ?? reachedOffset;
-  for (const startOffset of new Set(orphans)) {
-    if (bases.includes(startOffset) || (startOffset >= endOffset && !isCompacted)) continue;
-    const next = bases.find((base) => base > startOffset) ?? reachedOffset;
-    if (next > startOffset) addLoss(repair, { topic, partition, startOffset, endOffset: next });
+  const known = [...new Set([...bases, ...indexed])].sort((a, b) => a - b);
+  const [firstBase] = bases;
+  if (firstBase === undefined) {
+    const startOffset = Math.max(damaged.startOffset, known[0] ?? 0);
+    beginLogAnew(repair, damaged, name, startOffset);
+    return;
   }
-  if (bases.length > 0 || endOffset === 0) return;
-  const path = joinPath(name, segmentFileName(endOffset, "log"));
-  addStep(repair, path, `The log is begun anew with offset ${endOffset}`);
-  if (repair.isDryRun) return;
-  fs.close(fs.open(joinPath(repair.folder, path), "create"));
-  fs.syncFolder(folder);
+  for (const [index, startOffset] of known.entries()) {
+    if (bases.includes(startOffset) || (startOffset > firstBase && !isCompacted)) continue;
+    const endOffset = known[index + 1] ?? reachedOffset;
+    if (endOffset > startOffset) addLoss(repair, { topic, partition, startOffset, endOffset });
+  }
 }
 
 function repairSegments(repair: Repair, damaged: DamagedPartition, name: string): void {
@@ -240,8 +248,8 @@ function repairEpochs(
 }
 
 function readEpochs(fs: FileSystem, path: string): readonly EpochEntry[] | undefined {
-  const bytes = readFile(fs, path);
   try {
+    const bytes = readFile(fs, path);
     return bytes === undefined ? undefined : parseEpochCheckpoint(bytes, path);
   } catch (error) {
     if (isOttlaError(error)) return undefined;

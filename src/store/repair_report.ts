@@ -30,6 +30,8 @@ export interface RepairReport {
   readonly steps: readonly RepairStep[];
   /** In the order of topics, partitions and offsets. */
   readonly losses: readonly RepairLoss[];
+  /** How many steps and losses were left out of these lists, which have 10,000 at most each. */
+  readonly omittedCount: number;
   /** The folder with the bytes that were taken out; undefined if there are none. */
   readonly keptIn: string | undefined;
   /**
@@ -43,6 +45,8 @@ export interface Repair {
   readonly fs: FileSystem;
   readonly folder: string;
   readonly isDryRun: boolean;
+  /** What a dry run would have taken out: `fs` does not show it. */
+  readonly hidden: Set<string>;
   /** In it each repair has a folder of its own. */
   readonly asideFolder: string;
   /** That of this repair, once it has put something aside. */

@@ -4,17 +4,15 @@
 
 import { isOttlaError, OttlaError } from "../errors.ts";
 import type { PartitionOffset } from "../log/checkpoint_file.ts";
-import { parseOffsetCheckpoint, printOffsetCheckpoint } from "../log/checkpoint_file.ts";
+import { printOffsetCheckpoint, readOffsetCheckpoint } from "../log/checkpoint_file.ts";
 import { joinPath, readFile, replaceFile } from "../platform/files.ts";
 import { recordedPlaces } from "./check_identity.ts";
 import type { MetaProperties } from "./meta_properties.ts";
 import { metaPropertiesName, parseMetaProperties, printMetaProperties } from "./meta_properties.ts";
 import type { MetadataImage } from "./metadata_image.ts";
-import { keepFile, moveFolderAside, removeKept, replaceKept } from "./repair_aside.ts";
+import { moveFileAside, moveFolderAside, removeKept, replaceKept } from "./repair_aside.ts";
 import type { Repair } from "./repair_report.ts";
-import { addStep } from "./repair_report.ts";
 import {
-  checkSubFolders,
   cleanShutdownName,
   metaFileName,
   partitionersName,
@@ -51,7 +49,7 @@ export function repairIdentity(
 ): Identity {
   const { fs, folder } = repair;
   const path = metaFileName(fs, folder);
-  const bytes = readMetaFile(fs, folder);
+  const bytes = readableMetaFile(repair);
   const found = findIdentity(bytes, path);
   const { nodeIds, directoryIdsOf } = recordedPlaces(image);
   const isNodeKnown = found?.nodeId !== undefined &&
@@ -78,6 +76,15 @@ export function repairIdentity(
   return identity;
 }
 
+function readableMetaFile({ fs, folder }: Repair): Uint8Array | undefined {
+  try {
+    return readMetaFile(fs, folder);
+  } catch (error) {
+    if (error instanceof OttlaError) return undefined;
+    throw error;
+  }
+}
+
 function findIdentity(bytes: Uint8Array | undefined, path: string): MetaProperties | undefined {
   try {
     return bytes === undefined ? undefined : parseMetaProperties(bytes, path);
@@ -99,8 +106,7 @@ export function markUnclean(repair: Repair): void {
   for (const name of [cleanShutdownName, ".kafka_cleanshutdown"]) {
     const path = joinPath(folder, name);
     if (fs.stat(path) === undefined) continue;
-    keepFile(repair, name);
-    fs.remove(path);
+    moveFileAside(repair, name);
   }
   // A log that ends at a hole was mended; what lies behind it is not to be cut off any more.
   removePowerLoss(fs, folder);
@@ -115,24 +121,26 @@ export function markUnclean(repair: Repair): void {
 }
 
 /**
- * Moves folders out of the root that are no partition's, for which every opening would refuse it.
+ * Moves folders out of the store that are none of its own: in the root those that are no
+ * partition's, for which every opening would refuse it, and in a partition's folder all of them, as
+ * they may have the place of a file.
  *
  * @param repair The repair.
  */
 export function repairSubFolders(repair: Repair): void {
   const { fs, folder } = repair;
-  try {
-    checkSubFolders(fs, folder);
-    return;
-  } catch (error) {
-    if (!isOttlaError(error, "STORE_INVALID")) throw error;
-  }
   for (const { name, isFolder } of fs.list(folder)) {
     if (!isFolder || name === "remote-log-index-cache" || name === "lost+found") continue;
     try {
       parsePartitionFolderName(name);
     } catch {
       moveFolderAside(repair, name, "The folder is no partition's");
+      continue;
+    }
+    for (const inner of fs.list(joinPath(folder, name))) {
+      if (!inner.isFolder) continue;
+      const path = joinPath(name, inner.name);
+      moveFolderAside(repair, path, "The folder is none of a partition's files");
     }
   }
 }
@@ -164,11 +172,9 @@ export function repairCheckpoint(
   name: string,
   judge: (entry: PartitionOffset) => string | undefined,
 ): void {
-  const bytes = readFile(repair.fs, joinPath(repair.folder, name));
-  if (bytes === undefined) return;
   let entries: PartitionOffset[];
   try {
-    entries = parseOffsetCheckpoint(bytes, name);
+    entries = readOffsetCheckpoint(repair.fs, joinPath(repair.folder, name));
   } catch (error) {
     if (!(error instanceof OttlaError)) throw error;
     removeKept(repair, name, "It cannot be read; the next opening finds out what it said");
@@ -194,18 +200,13 @@ export function repairCheckpoint(
  * @returns Offsets by the names of folders; none if it cannot be read.
  */
 export function readableCheckpoint(repair: Repair, name: string): Map<string, number> {
-  const bytes = readFile(repair.fs, joinPath(repair.folder, name));
-  if (bytes === undefined) return new Map();
   try {
+    const entries = readOffsetCheckpoint(repair.fs, joinPath(repair.folder, name));
     return new Map(
-      parseOffsetCheckpoint(bytes, name).map(({ topic, partition, offset }) => [
-        partitionFolderName(topic, partition),
-        offset,
-      ]),
+      entries.map((entry) => [partitionFolderName(entry.topic, entry.partition), entry.offset]),
     );
   } catch (error) {
     if (!(error instanceof OttlaError)) throw error;
-    addStep(repair, name, "It cannot be read, so it does not tell how far logs went");
     return new Map();
   }
 }

@@ -9,15 +9,17 @@ import { segmentBytesMax } from "../limits.ts";
 import { filePool } from "../platform/file_pool.ts";
 import type { FileHandle, FileSystem } from "../platform/file_system.ts";
 import { folderOf, joinPath, temporarySuffix } from "../platform/files.ts";
-import { field } from "../record/batch_layout.ts";
+import { field, headerToMagicBytes } from "../record/batch_layout.ts";
 import type { BatchView } from "../record/batch_view.ts";
-import { partitionLeaderEpochOf } from "../record/batch_view.ts";
+import { isControlBatch, partitionLeaderEpochOf, peekBatchSize } from "../record/batch_view.ts";
+import { controlTypeOf } from "../record/control_record.ts";
 import { buildEmptyBatch } from "../record/empty_batch.ts";
 import { forEachRecord } from "../record/record_reader.ts";
 import { scanBatches } from "../segment/batch_scan.ts";
 import type { Segment } from "../segment/segment.ts";
 import { segmentAt } from "../segment/segment.ts";
 import { endsBeforeNext, findGoodBatch } from "../segment/segment_damage.ts";
+import { readHeader } from "../segment/segment_walk.ts";
 import { findContentEnd } from "./check_zeros.ts";
 import type { SegmentFile } from "./folder_view.ts";
 import { keepStretch } from "./repair_aside.ts";
@@ -97,7 +99,8 @@ export function planSegment(
   }
   const target = nextBase ?? reachedOffset;
   // Where offsets may be missing, those are lost behind which bytes were damaged.
-  const isTailDamaged = plan.damaged.at(-1)?.end === segment.sizeBytes;
+  const isTailDamaged = segment.sizeBytes === 0 ||
+    plan.damaged.at(-1)?.end === segment.sizeBytes;
   const isHole = target > plan.endOffset &&
     (nextBase === undefined || !isCompacted || isTailDamaged);
   if (isHole && target - segment.baseOffset <= segmentBytesMax) addLost(plan, target);
@@ -153,6 +156,14 @@ function planBatches(
     if (plan.damaged.length > piecesMax) throw tooDamaged(plan.segment.path);
     // What lies between is lost even where offsets may be missing; the batch itself decides where.
     if (next !== undefined && next.baseOffset > plan.endOffset) addLost(plan, next.baseOffset);
+    // The checksum of a batch that is of no use is right: as many offsets were given out.
+    const header = isLast && scan.reason === "stopped"
+      ? readHeader(view, file, scan.position)
+      : undefined;
+    if (header !== undefined) {
+      const behind = plan.endOffset + header.lastOffset - header.baseOffset + 1;
+      if (behind <= offsetMax) addLost(plan, behind);
+    }
     position = damagedEnd;
   }
 }
@@ -175,7 +186,9 @@ function isUsable(
   try {
     let lastOffset = batch.baseOffset - 1;
     let isRising = true;
+    const isControl = isControlBatch(batch);
     forEachRecord(batch, (record) => {
+      if (isControl) controlTypeOf(record);
       if (record.offset <= lastOffset) isRising = false;
       lastOffset = record.offset;
     });
@@ -230,11 +243,13 @@ export function firstEpoch(fs: FileSystem, { path }: SegmentFile): number | unde
   }
 }
 
-/** The leader epoch of the batch at a position, if its bytes are there. */
+/** The leader epoch of the batch at a position, if there is one. */
 function nextEpoch(fs: FileSystem, file: FileHandle, position: number): number | undefined {
-  const bytes = new Uint8Array(4);
-  if (fs.read(file, bytes, position + field.partitionLeaderEpoch) < bytes.length) return undefined;
-  return new DataView(bytes.buffer).getInt32(0);
+  const bytes = new Uint8Array(headerToMagicBytes);
+  if (fs.read(file, bytes, position) < bytes.length) return undefined;
+  const view = new DataView(bytes.buffer);
+  // Damaged bytes are no witness.
+  return peekBatchSize(view, 0) === 0 ? undefined : view.getInt32(field.partitionLeaderEpoch);
 }
 
 function isAllZeros(fs: FileSystem, file: FileHandle, start: number, end: number): boolean {

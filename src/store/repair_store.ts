@@ -10,16 +10,18 @@
  * that can be repaired again: whoever interrupts a repair begins it once more.
  */
 
+import { sep } from "node:path";
 import { loadCrc32c } from "../bytes/crc32c.ts";
-import { isOttlaError } from "../errors.ts";
+import { isOttlaError, OttlaError } from "../errors.ts";
 import { diskFileSystem } from "../platform/disk_file_system.ts";
 import type { Clock } from "../platform/clock.ts";
 import { systemClock } from "../platform/clock.ts";
 import type { FileSystem } from "../platform/file_system.ts";
 import { joinPath } from "../platform/files.ts";
-import { pathOf } from "../platform/path.ts";
+import { pathOf, realPathOf } from "../platform/path.ts";
 import type { RandomBytes } from "../platform/random.ts";
 import { systemRandomBytes } from "../platform/random.ts";
+import { findStoreHolder } from "../platform/store_holder.ts";
 import { acquireStoreLock, releaseStoreLock } from "../platform/store_lock.ts";
 import type { StoreLock } from "../platform/store_lock.ts";
 import { loadCodec } from "../record/compression.ts";
@@ -30,13 +32,16 @@ import { findTopic } from "./metadata_image.ts";
 import { readMetadata } from "./metadata_reader.ts";
 import { closeStore, openStore } from "./open_store.ts";
 import { configOf } from "./partitions.ts";
+import { withoutHidden } from "./repair_dry_run.ts";
 import { repairLocks } from "./repair_lock.ts";
 import {
   hasLostTopics,
   recoverTopics,
+  removeDamagedSnapshots,
   repairQuorumState,
   rewriteMetadata,
   saveMetadata,
+  unknownPartitions,
 } from "./repair_metadata.ts";
 import type { DamagedPartition } from "./repair_partition.ts";
 import { repairPartition, replaceMissingFolder } from "./repair_partition.ts";
@@ -57,10 +62,13 @@ import {
   cleanerOffsetName,
   kindOfFolder,
   logStartName,
+  markPowerLoss,
   notAStore,
   readCleanShutdown,
   recoveryPointName,
+  syncedMetadataOffset,
 } from "./store_files.ts";
+import { asStorageError } from "./store_errors.ts";
 import { checkObject } from "./store_options.ts";
 import { metadataTopic, partitionFolderName } from "./topic_name.ts";
 import { metadataTopicId, randomUuid } from "./uuid.ts";
@@ -113,40 +121,45 @@ export async function repairStore(
   if (clusterId !== undefined && typeof clusterId !== "string") {
     throw new TypeError(`clusterId must be a string, got ${typeof clusterId}`);
   }
+  const fs = options.fileSystem ?? diskFileSystem();
   const asideFolder = options.asideFolder === undefined
     ? `${folder.replace(/[\\/]+$/, "")}.repair`
     : pathOf(options.asideFolder);
-  if (asideFolder === folder || asideFolder.startsWith(joinPath(folder, ""))) {
+  const [real, realAside] = fs.kind === "disk"
+    ? [realPathOf(folder), realPathOf(asideFolder)]
+    : [folder, asideFolder];
+  if (realAside === real || realAside.startsWith(real + sep)) {
     throw new RangeError(`asideFolder must not lie in the store, got ${asideFolder}`);
   }
   await loadDecoders();
-  const fs = options.fileSystem ?? diskFileSystem();
   const surroundings = {
     clock: options.clock ?? systemClock(),
     randomBytes: options.randomBytes ?? systemRandomBytes,
   };
-  checkFolder(fs, folder);
+  const hidden = new Set<string>();
   const repair: Repair = {
-    fs,
+    fs: dryRun ? withoutHidden(fs, hidden) : fs,
     folder,
     isDryRun: dryRun,
+    hidden,
     asideFolder,
     runFolder: undefined,
     steps: [],
     losses: [],
     omittedCount: 0,
   };
-  const check = await repairUnderLock(repair, clusterId, surroundings);
-  return {
-    path: folder,
-    isDryRun: dryRun,
-    steps: repair.steps,
-    losses: repair.losses,
-    keptIn: repair.runFolder,
-    check,
-  };
+  try {
+    checkFolder(fs, folder);
+    const check = await repairUnderLock(repair, clusterId, surroundings) ??
+      await checkIfStore(fs, folder);
+    const { steps, losses, omittedCount, runFolder: keptIn } = repair;
+    return { path: folder, isDryRun: dryRun, steps, losses, omittedCount, keptIn, check };
+  } catch (error) {
+    throw asStorageError(`repair ${folder}`, error);
+  }
 }
 
+/** Returns what a check has found at last; a dry run has nothing to be checked. */
 async function repairUnderLock(
   repair: Repair,
   clusterId: string | undefined,
@@ -156,14 +169,15 @@ async function repairUnderLock(
   for (let round = 0; round < roundsMax; round++) {
     const stepsBefore = steps.length;
     repairLocks(repair, surroundings.clock);
+    if (isDryRun) checkNoHolder(repair);
     // A dry run leaves no trace, and so no lock either.
-    const lock = isDryRun ? undefined : acquireStoreLock(fs, folder, surroundings);
+    const lock = isDryRun ? undefined : takeLock(repair, surroundings);
     try {
       await repairRound(repair, lock, clusterId, surroundings);
     } finally {
       if (lock !== undefined) releaseStoreLock(lock);
     }
-    if (isDryRun) return await checkIfStore(repair);
+    if (isDryRun) return undefined;
     const isMended = steps.length > stepsBefore;
     // What a repair that was interrupted has left, recovery puts right.
     if (isMended || (round === 0 && !(await checkStore(folder, { fileSystem: fs })).isClean)) {
@@ -176,7 +190,22 @@ async function repairUnderLock(
   return await checkStore(folder, { fileSystem: fs });
 }
 
-async function checkIfStore({ fs, folder }: Repair): Promise<CheckReport | undefined> {
+/** What the lock tells of the machine is told on, as by an opening. */
+function takeLock({ fs, folder }: Repair, surroundings: Surroundings): StoreLock {
+  const onRebooted = (): void => markPowerLoss(fs, folder);
+  return acquireStoreLock(fs, folder, { ...surroundings, onRebooted });
+}
+
+/** Of a store that is open nobody could tell what is damaged. */
+function checkNoHolder({ fs, folder }: Repair): void {
+  const holder = findStoreHolder(fs, folder, fs.processes);
+  if (holder === undefined) return;
+  throw new OttlaError("STORE_LOCKED", `Cannot repair ${folder}: ${holder}`, {
+    details: { folder },
+  });
+}
+
+async function checkIfStore(fs: FileSystem, folder: string): Promise<CheckReport | undefined> {
   if (kindOfFolder(fs, folder) !== "store") return undefined;
   return await checkStoreFolder(fs, folder);
 }
@@ -192,19 +221,26 @@ async function repairRound(
   repairSubFolders(repair);
   const { image, identity } = repairMetadata(repair, clusterId, newId);
   repairPartitioners(repair);
+  for (const name of unknownPartitions(repair, image)) {
+    addStep(repair, name, "It belongs to no topic; the opening sets it aside");
+  }
   if (repair.steps.length > 0) markUnclean(repair);
   // Without meta.properties, which a dry run does not write, nothing more can be found out.
-  const check = await checkIfStore(repair);
+  const check = await checkIfStore(repair.fs, repair.folder);
   if (check === undefined) return;
-  const reached = reachedOffsets(repair);
-  const damaged = check.partitions.filter(isDamaged);
-  for (const partition of damaged) {
+  const recorded = recordedOffsets(repair);
+  const mended = new Set<string>();
+  for (const partition of check.partitions) {
+    const damaged = damagedPartition(partition, image, identity.nodeId, recorded);
+    const isShort = partition.endOffset < damaged.reachedOffset;
+    if (!isShort && !isMendable(repair, damaged)) continue;
     if (lock !== undefined && !lock.isHeld) return;
     markUnclean(repair);
-    repairPartition(repair, damagedPartition(partition, image, identity.nodeId, reached));
+    repairPartition(repair, damaged);
+    mended.add(partitionFolderName(partition.topic, partition.partition));
   }
-  repairMissingFolders(repair, check, image, reached);
-  repairCheckpoints(repair, check, damaged);
+  repairMissingFolders(repair, check, image, recorded);
+  repairCheckpoints(repair, check, mended);
 }
 
 /** Returns what the metadata says, mended if need be, and whom the store belongs to. */
@@ -216,13 +252,11 @@ function repairMetadata(
   const { fs, folder } = repair;
   repairQuorumState(repair);
   const path = joinPath(folder, metadataName);
-  const reached = readableCheckpoint(repair, recoveryPointName).get(metadataName) ?? 0;
-  const syncedOffset = Math.max(
-    reached,
-    readCleanShutdown(fs, folder).ours?.metadataEndOffset ?? 0,
-  );
+  const recoveryPoint = readableCheckpoint(repair, recoveryPointName).get(metadataName);
+  const { ours } = readCleanShutdown(fs, folder);
   try {
-    const { image } = readMetadata(fs, path, syncedOffset);
+    const { image } = readMetadata(fs, path, syncedMetadataOffset(ours, recoveryPoint));
+    removeDamagedSnapshots(repair);
     if (!hasLostTopics(repair, image)) {
       return { image, identity: repairIdentity(repair, image, clusterId, newId) };
     }
@@ -248,15 +282,24 @@ function repairMetadata(
   return { image: saved.image, identity };
 }
 
-function isDamaged({ problems }: PartitionCheck): boolean {
-  return problems.some(({ severity }) => severity !== "note");
+/**
+ * Whether a repair of a partition would change anything. Where its log is only not as it should have
+ * been written, nothing can be mended, and a repair leaves no trace.
+ */
+function isMendable(repair: Repair, damaged: DamagedPartition): boolean {
+  const problems = damaged.problems.filter(({ severity }) => severity !== "note");
+  if (problems.length === 0) return false;
+  if (problems.some(({ path }) => !path.endsWith(".log"))) return true;
+  const planned = { ...repair, isDryRun: true, hidden: new Set<string>(), steps: [], losses: [] };
+  repairPartition(planned, damaged);
+  return planned.steps.length > 0;
 }
 
 function damagedPartition(
   { topic, partition, problems }: PartitionCheck,
   image: MetadataImage,
   nodeId: number,
-  reached: ReadonlyMap<string, number>,
+  { reached, starts, cleaned }: RecordedOffsets,
 ): DamagedPartition {
   const known = findTopic(image, topic);
   const name = partitionFolderName(topic, partition);
@@ -265,25 +308,40 @@ function damagedPartition(
     topic,
     partition,
     topicId: isMetadata ? metadataTopicId : known?.topicId,
-    isCompacted: !isMetadata && (known === undefined ||
+    // As the check has it: what was compacted once has gaps, whatever becomes of it now.
+    isCompacted: !isMetadata && (known === undefined || cleaned.has(name) ||
       configOf(image, topic, nodeId, {}).cleanupPolicy.includes("compact")),
     // Of the metadata log it was made sure before.
     reachedOffset: isMetadata ? 0 : reached.get(name) ?? 0,
+    startOffset: starts.get(name) ?? 0,
     leaderEpoch: known?.partitions.get(partition)?.leaderEpoch,
     problems,
   };
 }
 
-/** How far logs were recorded to have been on disk. */
-function reachedOffsets(repair: Repair): Map<string, number> {
-  return readableCheckpoint(repair, recoveryPointName);
+/** What is recorded of logs, by the names of their folders. */
+interface RecordedOffsets {
+  /** How far they were on disk. */
+  readonly reached: ReadonlyMap<string, number>;
+  /** Where they begin. */
+  readonly starts: ReadonlyMap<string, number>;
+  /** How far they were compacted. */
+  readonly cleaned: ReadonlyMap<string, number>;
+}
+
+function recordedOffsets(repair: Repair): RecordedOffsets {
+  return {
+    reached: readableCheckpoint(repair, recoveryPointName),
+    starts: readableCheckpoint(repair, logStartName),
+    cleaned: readableCheckpoint(repair, cleanerOffsetName),
+  };
 }
 
 function repairMissingFolders(
   repair: Repair,
   { problems }: CheckReport,
   image: MetadataImage,
-  reached: ReadonlyMap<string, number>,
+  { reached, starts }: RecordedOffsets,
 ): void {
   const missing = new Set(
     problems.filter(({ severity }) => severity === "error").map(({ path }) => path),
@@ -295,8 +353,8 @@ function repairMissingFolders(
       const reachedOffset = reached.get(name) ?? 0;
       if (!missing.has(name) || isThere || reachedOffset === 0) continue;
       markUnclean(repair);
-      const rest = { isCompacted: false, problems: [], leaderEpoch: undefined };
-      replaceMissingFolder(repair, { topic, partition, topicId, reachedOffset, ...rest });
+      const startOffset = starts.get(name) ?? 0;
+      replaceMissingFolder(repair, { topic, partition, topicId, reachedOffset, startOffset });
     }
   }
 }
@@ -308,12 +366,11 @@ function repairMissingFolders(
 function repairCheckpoints(
   repair: Repair,
   { partitions, problems }: CheckReport,
-  damaged: readonly PartitionCheck[],
+  mended: ReadonlySet<string>,
 ): void {
   const ends = new Map(
     partitions.map((one) => [partitionFolderName(one.topic, one.partition), one.endOffset]),
   );
-  const mended = new Set(damaged.map((one) => partitionFolderName(one.topic, one.partition)));
   const paths = new Set(
     problems.filter(({ severity }) => severity !== "note").map(({ path }) => path),
   );

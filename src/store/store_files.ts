@@ -147,9 +147,24 @@ export function readCleanShutdown(
   fs: FileSystem,
   folder: string,
 ): { ours: CleanShutdown | undefined; isKafkaClean: boolean } {
-  const bytes = readFile(fs, joinPath(folder, cleanShutdownName), smallFileBytesMax);
   const isKafkaClean = fs.stat(joinPath(folder, kafkaCleanShutdownName)) !== undefined;
-  return { ours: parseCleanShutdown(bytes), isKafkaClean };
+  return { ours: findCleanShutdown(fs, joinPath(folder, cleanShutdownName)), isKafkaClean };
+}
+
+/**
+ * Up to where the metadata log is known to have been on disk. Two texts without a checksum say so;
+ * where they differ, one of them is rotten, and the log is not held against it.
+ *
+ * @param ours The mark of a clean shutdown.
+ * @param recoveryPoint The recovery point of the metadata log.
+ * @returns The offset; 0 if nothing is known.
+ */
+export function syncedMetadataOffset(
+  ours: CleanShutdown | undefined,
+  recoveryPoint: number | undefined,
+): number {
+  const marked = ours?.metadataEndOffset;
+  return Math.min(marked ?? recoveryPoint ?? 0, recoveryPoint ?? marked ?? 0);
 }
 
 /** Removes the marks of a clean shutdown: from now on the folder is not cleanly closed. */
@@ -239,7 +254,14 @@ export function writePartitioners(
   );
 }
 
-function parseCleanShutdown(bytes: Uint8Array | undefined): CleanShutdown | undefined {
+function findCleanShutdown(fs: FileSystem, path: string): CleanShutdown | undefined {
+  let bytes: Uint8Array | undefined;
+  try {
+    bytes = readFile(fs, path, smallFileBytesMax);
+  } catch (error) {
+    // One that is too large is no mark either.
+    if (!(error instanceof OttlaError)) throw error;
+  }
   const file = bytes === undefined ? undefined : parseJsonObject(bytes);
   const { version, metadataEndOffset, metadataBytes } = file ?? {};
   const isMark = version === filesVersion && Number.isSafeInteger(metadataEndOffset) &&
