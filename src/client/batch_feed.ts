@@ -16,7 +16,7 @@ import {
 import type { Log } from "../log/log.ts";
 import type { LogCursor } from "../log/log_reader.ts";
 import type { logCursor } from "../log/log_reader.ts";
-import { findOffsetForTimestamp, readableEnd } from "../log/log_reader.ts";
+import { readableEnd } from "../log/log_reader.ts";
 import { nextTurn } from "../platform/clock.ts";
 import type { BatchView } from "../record/batch_view.ts";
 import { forEachRecord } from "../record/record_reader.ts";
@@ -24,6 +24,7 @@ import { logOf } from "../store/partitions.ts";
 import type { PartitionState, Store, StoreInternals, TopicState } from "../store/store.ts";
 import { getPartitionState, getTopicState, openInternals } from "../store/store.ts";
 import { tellGap } from "./gaps.ts";
+import { offsetOfTime } from "./offsets.ts";
 import type { ReadOptions } from "./read_options.ts";
 import { checkReadOptions } from "./read_options.ts";
 import type { TopicArgument } from "./topic.ts";
@@ -218,7 +219,7 @@ function startOffsetOf(
   if (from === "earliest") return log.startOffset;
   if (from === "latest") return isolatedEnd(log, isolation);
   if (from instanceof Date) {
-    return findOffsetForTimestamp(log, from.getTime())?.offset ?? readableEnd(log);
+    return offsetOfTime(log, from.getTime()) ?? readableEnd(log);
   }
   return from;
 }
@@ -228,7 +229,7 @@ function endOffsetOf(log: Log, options: ReadOptions): number {
   const end = live === true ? Infinity : isolatedEnd(log, isolation);
   if (to === undefined) return end;
   if (to instanceof Date) {
-    return Math.min(end, findOffsetForTimestamp(log, to.getTime())?.offset ?? end);
+    return Math.min(end, offsetOfTime(log, to.getTime()) ?? end);
   }
   return Math.min(end, to);
 }

@@ -12,7 +12,7 @@ import {
 } from "../log/committed_reader.ts";
 import type { Log } from "../log/log.ts";
 import { releaseBuffer } from "../log/log_cursor.ts";
-import { findOffsetForTimestamp, readableEnd } from "../log/log_reader.ts";
+import { readableEnd } from "../log/log_reader.ts";
 import type { BatchView } from "../record/batch_view.ts";
 import { isControlBatch } from "../record/batch_view.ts";
 import type { LogRecord } from "../record/record.ts";
@@ -22,6 +22,7 @@ import { asStorageError } from "../store/store_errors.ts";
 import type { ConsumedPartition, ConsumerState, PollFailure } from "./consumer_state.ts";
 import { isGone } from "./consumer_state.ts";
 import { recordsOrGap, tellGap } from "./gaps.ts";
+import { offsetOfTime } from "./offsets.ts";
 import { textOfThrown } from "./thrown_text.ts";
 import { asTopicDeleted } from "./topic.ts";
 
@@ -231,7 +232,7 @@ function offsetOfReset(
   if (reset === "earliest") return log.startOffset;
   if (reset === "latest") return isolatedEnd(log, options.isolation);
   const timestamp = Math.max(0, store.clock.now() - reset.durationMs);
-  return findOffsetForTimestamp(log, timestamp)?.offset ?? readableEnd(log);
+  return offsetOfTime(log, timestamp) ?? readableEnd(log);
 }
 
 function logOfEntry({ store }: ConsumerState, { topic, partition }: ConsumedPartition): Log {

@@ -2,7 +2,7 @@
 
 import type { TopicPartition } from "../coordinator/topic_partition.ts";
 import { isolatedEnd } from "../log/committed_reader.ts";
-import { findOffsetForTimestamp, readableEnd } from "../log/log_reader.ts";
+import { readableEnd } from "../log/log_reader.ts";
 import { logOf } from "../store/partitions.ts";
 import { getPartitionState, getTopicState } from "../store/store.ts";
 import { checkNumber } from "../store/store_options.ts";
@@ -21,6 +21,7 @@ import {
   stateOf,
   wakeConsumer,
 } from "./consumer_state.ts";
+import { offsetOfTime } from "./offsets.ts";
 
 /**
  * Moves a consumer to another place in a partition; the next poll goes on from there.
@@ -54,7 +55,7 @@ function offsetOfSeek(state: ConsumerState, entry: ConsumedPartition, to: unknow
   if (to instanceof Date) {
     const time = to.getTime();
     if (Number.isNaN(time)) throw new RangeError("to is a Date without a time");
-    return findOffsetForTimestamp(log, time)?.offset ?? readableEnd(log);
+    return offsetOfTime(log, time) ?? readableEnd(log);
   }
   if (typeof to !== "number") {
     throw new TypeError(`to must be an offset, "earliest", "latest" or a Date, got ${String(to)}`);

@@ -7,11 +7,12 @@ import { commitGroupOffsets, committedOffsetOf } from "../coordinator/group_offs
 import type { TopicPartition } from "../coordinator/topic_partition.ts";
 import { OttlaError } from "../errors.ts";
 import type { Log } from "../log/log.ts";
-import { findOffsetForTimestamp, readableEnd } from "../log/log_reader.ts";
+import { readableEnd } from "../log/log_reader.ts";
 import { hasFolder, logOf } from "../store/partitions.ts";
 import type { PartitionState, Store, StoreInternals, TopicState } from "../store/store.ts";
 import { getPartitionState, getTopicState, openInternals } from "../store/store.ts";
 import { checkNumber, checkObject } from "../store/store_options.ts";
+import { offsetOfTime } from "./offsets.ts";
 import type { TopicArgument } from "./topic.ts";
 import { nameOfTopic } from "./topic.ts";
 
@@ -109,8 +110,8 @@ function wantedOffset(group: Group, extent: LogExtent, to: ResetTarget): number 
   if (to === "latest") return endOffset;
   if (typeof to === "number") return to;
   if (to instanceof Date) {
-    const found = log === undefined ? undefined : findOffsetForTimestamp(log, to.getTime());
-    return found?.offset ?? endOffset;
+    const found = log === undefined ? undefined : offsetOfTime(log, to.getTime());
+    return found ?? endOffset;
   }
   const committed = committedOffsetOf(group, topic, partition);
   if (committed !== undefined) return committed.offset + to.shiftBy;

@@ -1,5 +1,6 @@
 /** The offsets of a topic's partitions, and the offset of a time. */
 
+import type { Log } from "../log/log.ts";
 import { findOffsetForTimestamp, readableEnd } from "../log/log_reader.ts";
 import { lastStableOffset } from "../log/producer_append.ts";
 import { logOf } from "../store/partitions.ts";
@@ -58,7 +59,8 @@ export function offsetsOf(store: Store, topic: TopicArgument): PartitionOffsets[
  * @param timestamp In milliseconds since the epoch, or a `Date`.
  * @returns The offset, or undefined if every record is older. Times may go back and forth: later
  * records may be older.
- * @throws TypeError or RangeError, OttlaError `UNKNOWN_TOPIC_OR_PARTITION`, `CORRUPT_MESSAGE`.
+ * @throws TypeError or RangeError, OttlaError `UNKNOWN_TOPIC_OR_PARTITION`, `CORRUPT_MESSAGE`,
+ * `KAFKA_STORAGE_ERROR`.
  */
 export function offsetForTimestamp(
   store: Store,
@@ -71,10 +73,22 @@ export function offsetForTimestamp(
   const partitionState = getPartitionState(state, partition);
   const time = timestamp instanceof Date ? timestamp.getTime() : timestamp;
   checkNumber("timestamp", time, 0, Number.MAX_SAFE_INTEGER);
-  const log = logOf(internals, state, partitionState);
+  return offsetOfTime(logOf(internals, state, partitionState), time);
+}
+
+/**
+ * As `offsetForTimestamp`, in a log.
+ *
+ * @param log The log.
+ * @param time In milliseconds since the epoch.
+ * @returns The offset, or undefined if every record is older.
+ * @throws OttlaError `KAFKA_STORAGE_ERROR` if the log cannot be read, `CORRUPT_MESSAGE`.
+ */
+export function offsetOfTime(log: Log, time: number): number | undefined {
   try {
     return findOffsetForTimestamp(log, time)?.offset;
   } catch (error) {
-    throw asStorageError(`find a time in ${state.name}-${partition}`, error);
+    const { topic, partition } = log.source;
+    throw asStorageError(`find a time in ${topic}-${partition}`, error);
   }
 }
