@@ -14,6 +14,7 @@ import { demand } from "./invariant.ts";
 import type { Level, ModelRecord, PartitionModel } from "./partition_model.ts";
 import { noteSent, noteStored, noteSynced, placedEnd } from "./partition_model.ts";
 import { makeRecord } from "./record_content.ts";
+import { countSent, countStored } from "./stats_actions.ts";
 import type { OpenProducer, World } from "./world.ts";
 import { attempt, newName, openStoreOf, pickPartition, start, topicsNow } from "./world.ts";
 
@@ -54,6 +55,7 @@ export function appendOne(world: World): void {
       const { offset, timestamp } = outcome.value;
       demand(timestamp === record.record.timestamp, () => `${name} got timestamp ${timestamp}`);
       noteStored(record, offset);
+      countStored(world, record);
     } else if (outcome.kind === "failed") {
       record.state = refusals.includes(outcome.code) ? "refused" : "uncertain";
     }
@@ -85,7 +87,10 @@ export function appendMany(world: World): void {
         place !== undefined && place.lastOffset - place.baseOffset === count - 1,
         () => `${name} got ${JSON.stringify(outcome.value)}`,
       );
-      for (const [index, record] of records.entries()) noteStored(record, place.baseOffset + index);
+      for (const [index, record] of records.entries()) {
+        noteStored(record, place.baseOffset + index);
+        countStored(world, record);
+      }
     } else if (outcome.kind === "failed") {
       for (const record of records) record.state = "uncertain";
     }
@@ -132,8 +137,10 @@ function sendOne(world: World, { name, producer }: OpenProducer, model: Partitio
       sendCodes,
       () => send(producer, topic, { ...record.record, partition }, { ack: level }),
     );
-    if (outcome.kind === "done") noteStored(record, outcome.value.offset);
-    else if (outcome.kind === "failed") record.state = "uncertain";
+    if (outcome.kind === "done") {
+      noteStored(record, outcome.value.offset);
+      countStored(world, record);
+    } else if (outcome.kind === "failed") record.state = "uncertain";
   });
 }
 
@@ -177,11 +184,18 @@ function pickLevel({ random, without }: World): Level {
   return level === "memory" && without.has("memory") ? "os" : level;
 }
 
-function newRecord(world: World, model: PartitionModel, source: string, level: Level): ModelRecord {
+/** A record that nobody has sent yet, for a partition. */
+export function newRecord(
+  world: World,
+  model: PartitionModel,
+  source: string,
+  level: Level,
+): ModelRecord {
   const { random, records, disk } = world;
   const timestamp = disk.clock.now() - random.below(timestampsBackMs);
   const content = makeRecord(random, records.length, timestamp, model.rules.isCompacted);
-  const record = noteSent(model, content, source, level);
+  const record = noteSent(model, content, source, level, disk.clock.now());
   records.push(record);
+  countSent(world, record);
   return record;
 }

@@ -11,8 +11,9 @@ import {
   offsetsOf,
   read,
 } from "../../mod.ts";
-import type { LogRecord } from "../../mod.ts";
+import type { LogRecord, ReadGap, Store } from "../../mod.ts";
 import { filesOf, openHandlesOf } from "../../src/testing/mod.ts";
+import { readDeadLetters } from "./handling_actions.ts";
 import { nothingCommitted, settleCommitted } from "./group_model.ts";
 import { demand } from "./invariant.ts";
 import type { FoundPartition, PartitionModel } from "./partition_model.ts";
@@ -43,6 +44,7 @@ export async function checkOpened(world: World): Promise<void> {
     if (topic.isGone) continue;
     for (const model of topic.partitions) await checkPartition(world, model);
   }
+  await readDeadLetters(world);
   await checkGroups(world);
   checkLeftovers(world);
   world.harm = "none";
@@ -59,7 +61,11 @@ export async function contentOf(world: World): Promise<string> {
     lines.push(`${name} ${topicId}`);
     if (world.topics.names.get(name)?.rules.isCompacted) continue;
     for (const { partition } of partitions) {
-      const { startOffset, endOffset, records } = await readAll(world, name, partition);
+      const { startOffset, endOffset, records } = await readAll(
+        openStoreOf(world),
+        name,
+        partition,
+      );
       lines.push(`${name}-${partition} from ${startOffset} to ${endOffset}`);
       for (const record of records) {
         lines.push(`${name}-${partition} ${record.offset} ${contentText(record)}`);
@@ -72,10 +78,7 @@ export async function contentOf(world: World): Promise<string> {
 /** A store that was closed properly has let go of everything, and every byte of it is right. */
 export async function checkClosed(world: World, wereRangesHeld: boolean): Promise<void> {
   const { disk } = world;
-  const handles = openHandlesOf(disk).map(({ path }) => path);
-  demand(handles.length === 0, () => `closing left files open: ${handles.join(", ")}`);
-  const timers = disk.clock.timerCount();
-  demand(timers === 0, () => `closing left ${timers} timers`);
+  checkNothingOpen(world);
   // What a failing disk did not let go of, and what was held too long, goes with the next opening.
   if (!world.hasFaults && !wereRangesHeld) checkLeftovers(world);
   const report = await checkStore("/data", { fileSystem: disk.fileSystem });
@@ -88,9 +91,18 @@ export async function checkClosed(world: World, wereRangesHeld: boolean): Promis
   );
 }
 
+/** Neither a store that was closed nor one that could not be opened holds on to anything. */
+export function checkNothingOpen({ disk }: World): void {
+  const handles = openHandlesOf(disk).map(({ path }) => path);
+  demand(handles.length === 0, () => `these files were left open: ${handles.join(", ")}`);
+  const timers = disk.clock.timerCount();
+  demand(timers === 0, () => `${timers} timers were left`);
+}
+
 function checkLeftovers(world: World): void {
+  if (world.hadFaults) return;
   const left = filesOf(world.disk).map(({ path }) => path)
-    .filter((path) => leftovers.test(path) && !isStray(world, path));
+    .filter((path) => path.startsWith("/data/") && leftovers.test(path) && !isStray(world, path));
   demand(left.length === 0, () => `these files were left behind: ${left.join(", ")}`);
 }
 
@@ -135,15 +147,20 @@ function checkPartitionCount(world: World, topic: TopicModel): void {
 async function checkPartition(world: World, model: PartitionModel): Promise<void> {
   const { diskEnd, processEnd, topic, partition } = model;
   const requiredEnd = world.harm === "powerCut" ? diskEnd : Math.max(diskEnd, processEnd);
-  const found = await readAll(world, topic, partition);
+  const found = await readAll(openStoreOf(world), topic, partition);
   checkStart(world, model, found.startOffset);
-  checkFound(model, world.records, found, requiredEnd);
+  checkFound(model, world.records, found, requiredEnd, world.disk.clock.now());
 }
 
-async function readAll(world: World, topic: string, partition: number): Promise<FoundPartition> {
-  const store = openStoreOf(world);
+/** All that is in a partition of a store that was just opened. */
+export async function readAll(
+  store: Store,
+  topic: string,
+  partition: number,
+  onGap?: (gap: ReadGap) => void,
+): Promise<FoundPartition> {
   const records: LogRecord[] = [];
-  for await (const record of read(store, topic, { partition })) records.push(record);
+  for await (const record of read(store, topic, { partition, onGap })) records.push(record);
   const { startOffset, endOffset, highWatermark } = offsetsOf(store, topic)[partition]!;
   demand(
     highWatermark === endOffset,

@@ -1,27 +1,39 @@
 /** The lives of a store: opened, maybe in several tries; used; and ended in one way or another. */
 
 import { closeStore, openStore } from "../../mod.ts";
-import { filesOf, killProcess, operationCountOf, powerCut } from "../../src/testing/mod.ts";
+import type { ErrorCode } from "../../mod.ts";
+import { killProcess, operationCountOf, powerCut } from "../../src/testing/mod.ts";
 import { nextTurn } from "../../src/platform/clock.ts";
-import { checkClosed, checkOpened, contentOf } from "./full_check.ts";
+import { checkBackups } from "./backup_actions.ts";
+import { checkRotten } from "./bit_rot.ts";
+import { checkClosed, checkNothingOpen, checkOpened, contentOf } from "./full_check.ts";
+import { spoilIndexes } from "./index_damage.ts";
 import { demand } from "./invariant.ts";
 import { noteSynced, placedEnd } from "./partition_model.ts";
 import { closeRanges } from "./range_actions.ts";
+import { loseAnswers } from "./remote_actions.ts";
 import { checkStep } from "./step_checks.ts";
 import { beginOpeningWeather, beginWeather, endWeather, freeRoom, pickCrash } from "./weather.ts";
 import { act } from "./workload.ts";
 import type { World } from "./world.ts";
-import { attempt, isDead, noteCrash, openStoreOf, trace } from "./world.ts";
+import {
+  attempt,
+  isDead,
+  noteCrash,
+  openStoreOf,
+  quickWaits,
+  settled,
+  trace,
+  waitMs,
+  waitsMax,
+} from "./world.ts";
 
 /** After so many openings that crash the next ones do not. */
 const crashingOpeningsMax = 6;
 const openingsMax = 10;
-/** What is under way is waited for in small steps first, and not for longer than this many. */
-const quickWaits = 200;
-const waitsMax = 400;
-const waitMs = 1_000;
-/** An index that is preallocated has entries at its beginning only. */
-const spoiltBytesMax = 200;
+
+/** What came of an opening: the process may have died, and the disk or the lock refused it. */
+type Opening = "open" | "dead" | "failed" | "locked";
 
 /**
  * Opens the store and compares it with the model, through crashes in the middle of it.
@@ -29,30 +41,58 @@ const spoiltBytesMax = 200;
  * @param world The simulation.
  */
 export async function beginLife(world: World): Promise<void> {
+  const { disk, harm, random, without } = world;
+  world.process = disk.process;
+  if (!without.has("damage") && random.chance(0.3)) spoilIndexes(world);
+  await checkBackups(world);
+  if (!without.has("damage") && harm !== "powerCut" && random.chance(0.2)) await checkRotten(world);
+  let outcome: Opening = "dead";
   for (let opening = 1;; opening++) {
     demand(opening < openingsMax, () => `the store is not open after ${opening} tries`);
     if (opening < crashingOpeningsMax) beginOpeningWeather(world);
-    const isOpen = await openOnce(world);
-    endWeather(world);
-    if (!isOpen) continue;
-    await checkOpened(world);
+    outcome = await openInWeather(world, outcome);
+    if (outcome !== "open") continue;
     const crash = opening < crashingOpeningsMax ? pickCrash(world, 0.2) : undefined;
     if (crash === undefined) return;
-    // What one recovery has shown the next one finds, whatever comes in between.
-    const content = await contentOf(world);
-    crashNow(world, crash);
-    demand(await openOnce(world), () => "the second opening failed");
-    const again = await contentOf(world);
-    const lines = new Set(content.split("\n"));
-    demand(
-      content === again,
-      () =>
-        "a second recovery finds something else than the first, such as " +
-        (again.split("\n").find((line) => !lines.has(line)) ??
-          `without ${[...lines].find((line) => !again.includes(line))}`),
-    );
+    await checkSecondOpening(world, crash);
     crashNow(world, crash);
   }
+}
+
+/** Opens the store, whatever the disk does meanwhile, and compares it with the model. */
+async function openInWeather(world: World, before: Opening): Promise<Opening> {
+  // A lock that a failing disk has not let go of is held until the process ends.
+  const outcome = await openOnce(world, before === "failed" ? ["STORE_LOCKED"] : []);
+  endWeather(world);
+  freeRoom(world);
+  if (outcome === "failed") checkNothingOpen(world);
+  const isUsable = outcome === "open" &&
+    (!world.hasFaults || openStoreOf(world).recovery.failedPartitions.length === 0);
+  if (outcome === "locked" || (outcome === "open" && !isUsable)) {
+    crashNow(world, "killProcess");
+    return "dead";
+  }
+  if (!isUsable) return outcome;
+  world.hadFaults = world.hasFaults;
+  world.hasFaults = false;
+  await checkOpened(world);
+  return "open";
+}
+
+/** What one recovery has shown the next one finds, whatever comes in between. */
+async function checkSecondOpening(world: World, crash: "powerCut" | "killProcess"): Promise<void> {
+  const content = await contentOf(world);
+  crashNow(world, crash);
+  demand(await openOnce(world) === "open", () => "the second opening failed");
+  const again = await contentOf(world);
+  const lines = new Set(content.split("\n"));
+  demand(
+    content === again,
+    () =>
+      "a second recovery finds something else than the first, such as " +
+      (again.split("\n").find((line) => !lines.has(line)) ??
+        `without ${[...lines].find((line) => !again.includes(line))}`),
+  );
 }
 
 /** Uses the store for some steps, or until it dies. */
@@ -106,7 +146,6 @@ export async function closeLife(world: World): Promise<void> {
     // What still syncs the files of a deleted topic lets go of them when it is done.
     await world.disk.clock.advance(waitMs);
     await checkClosed(world, areRangesHeld);
-    if (random.chance(0.3)) spoilIndexes(world);
   } else {
     // A lock that could not be let go of is held until the process ends.
     return crashNow(world, "killProcess");
@@ -114,30 +153,15 @@ export async function closeLife(world: World): Promise<void> {
   forget(world);
 }
 
-/** Whoever opens the store next makes the indexes anew, and gets the same answers. */
-function spoilIndexes(world: World): void {
-  const { disk, random } = world;
-  trace(world, "the indexes of all segments are removed, or hold something else");
-  for (const { path, sizeBytes } of filesOf(disk)) {
-    const isOffsetIndex = path.endsWith(".index");
-    if (!isOffsetIndex && !path.endsWith(".timeindex")) continue;
-    if (isOffsetIndex && random.chance(0.5)) spoilFile(world, path, sizeBytes);
-    else disk.fileSystem.remove(path);
-  }
-}
-
-function spoilFile({ disk: { fileSystem }, random }: World, path: string, sizeBytes: number): void {
-  const file = fileSystem.open(path, "write");
-  fileSystem.write(file, random.bytes(Math.min(sizeBytes, spoiltBytesMax)), 0);
-  fileSystem.close(file);
-}
-
-/** Opens the store once; false if it died in the middle of that. */
-async function openOnce(world: World): Promise<boolean> {
+/** Opens the store once. */
+async function openOnce(
+  world: World,
+  codes: readonly ErrorCode[] = [],
+): Promise<Opening> {
   const { disk, segmentBytes } = world;
   world.process = disk.process;
   trace(world, `openStore, operation ${operationCountOf(disk) + 1}`);
-  const opening = attempt(world, "openStore", [], () =>
+  const opening = attempt(world, "openStore", codes, () =>
     openStore("/data", {
       ...disk.process,
       diskFreeBytesMin: 0,
@@ -147,12 +171,13 @@ async function openOnce(world: World): Promise<boolean> {
       topicOverrides: { segmentBytes, indexIntervalBytes: 64 },
     }));
   const outcome = await settled(world, opening);
-  if (outcome?.kind !== "done" || isDead(world)) {
+  if (outcome === undefined || outcome.kind === "dead" || isDead(world)) {
     bury(world);
-    return false;
+    return "dead";
   }
+  if (outcome.kind === "failed") return outcome.code === "STORE_LOCKED" ? "locked" : "failed";
   world.store = outcome.value;
-  return true;
+  return "open";
 }
 
 /** Lets something happen between two steps: nothing, a turn of the event loop, or time. */
@@ -163,18 +188,6 @@ async function pass({ disk, random }: World): Promise<void> {
   else if (kind < 7) await nextTurn();
   else if (kind < 9) await disk.clock.advance(1 + random.below(20));
   else await disk.clock.advance(random.pick([50, 300, 1_500]));
-}
-
-/** Waits for something, and lets time go on until it is there; undefined if the process dies. */
-async function settled<Value>(world: World, doing: Promise<Value>): Promise<Value | undefined> {
-  let isSettled = false;
-  const settling = doing.finally(() => isSettled = true);
-  settling.catch(() => {});
-  for (let waits = 0; !isSettled && !isDead(world); waits++) {
-    demand(waits < waitsMax, () => `a call has not been answered after ${waits * waitMs} ms`);
-    await world.disk.clock.advance(waits < quickWaits ? 1 : waitMs);
-  }
-  return isSettled ? await settling : undefined;
 }
 
 /** Waits until every call of the life has been answered. */
@@ -211,10 +224,15 @@ function forget(world: World): void {
   world.underWay.clear();
   world.producers = [];
   world.consumers = [];
+  world.handlings = [];
+  world.lanes.clear();
   world.ranges = [];
   world.owners.clear();
+  world.counts.clear();
+  loseAnswers(world);
   world.isClosing = false;
   world.hasFaults = false;
+  world.hasFlips = false;
   world.isFilling = false;
   world.life++;
   world.step = 0;

@@ -13,6 +13,9 @@ import { contentText, idOfRecord } from "./record_content.ts";
 import type { RecordContent } from "./record_content.ts";
 import { demand } from "./invariant.ts";
 
+/** How long deletions of keys can be read, at least, where topics are compacted. */
+export const tombstoneMs = 1_000;
+
 /** The level that a record was appended at. */
 export type Level = "disk" | "os" | "memory";
 
@@ -28,9 +31,14 @@ export interface ModelRecord extends RecordContent {
   /** Who sent it: records of one source keep the order of their calls. */
   readonly source: string;
   readonly level: Level;
+  /** When it was sent first, on the clock of the disk. */
+  readonly sentMs: number;
   state: RecordState;
   /** -1 until it is placed. */
   offset: number;
+  /** Whether a handler has ever been through with it, or has failed for the last time. */
+  isHandled: boolean;
+  isGivenUp: boolean;
 }
 
 /** What of a topic's configuration decides over what may be removed. */
@@ -102,8 +110,19 @@ export function noteSent(
   content: RecordContent,
   source: string,
   level: Level,
+  sentMs: number,
 ): ModelRecord {
-  const record: ModelRecord = { ...content, model, source, level, state: "pending", offset: -1 };
+  const record: ModelRecord = {
+    ...content,
+    model,
+    source,
+    level,
+    sentMs,
+    state: "pending",
+    offset: -1,
+    isHandled: false,
+    isGivenUp: false,
+  };
   model.sent.push(record);
   return record;
 }
@@ -154,6 +173,7 @@ export function checkFound(
   records: readonly ModelRecord[],
   found: FoundPartition,
   requiredEnd: number,
+  now: number,
 ): void {
   const { name } = model;
   const { startOffset, endOffset } = found;
@@ -163,7 +183,7 @@ export function checkFound(
   );
   checkContiguous(model, found);
   for (const entry of found.records) place(knownRecord(model, records, entry), entry.offset);
-  checkPlaced(model, found);
+  checkPlaced(model, found, now);
   checkOrder(model, found, records);
   for (let offset = endOffset; offset < model.placed.length; offset++) {
     const record = model.placed[offset];
@@ -186,7 +206,8 @@ export function placedEnd(model: PartitionModel): number {
   return model.placed.length;
 }
 
-function knownRecord(
+/** The record that was found, which must be as it was sent to this partition. */
+export function knownRecord(
   model: PartitionModel,
   records: readonly ModelRecord[],
   found: LogRecord,
@@ -244,7 +265,7 @@ function checkContiguous(model: PartitionModel, found: FoundPartition): void {
 }
 
 /** What has an offset below the end is there, but for what compaction may take. */
-function checkPlaced(model: PartitionModel, found: FoundPartition): void {
+function checkPlaced(model: PartitionModel, found: FoundPartition, now: number): void {
   const { isCompacted } = model.rules;
   const there = new Set(found.records.map(({ offset }) => offset));
   const laterKeys = new Set<string>();
@@ -252,7 +273,8 @@ function checkPlaced(model: PartitionModel, found: FoundPartition): void {
     const record = model.placed[offset];
     if (record === undefined) continue;
     const key = String(record.record.key);
-    const mayBeGone = isCompacted && (laterKeys.has(key) || record.record.value === null);
+    const isOldTombstone = record.record.value === null && now >= record.sentMs + tombstoneMs;
+    const mayBeGone = isCompacted && (laterKeys.has(key) || isOldTombstone);
     demand(
       there.has(offset) || mayBeGone,
       () => `record ${record.id} at offset ${offset} of ${model.name} is missing`,

@@ -11,7 +11,8 @@ const rangesMax = 4;
 
 /** Takes hold of a range, and sends it at once to know what is in it. */
 export function holdRange(world: World): void {
-  if (world.ranges.length >= rangesMax) return;
+  // What a range sends nobody has looked at.
+  if (world.ranges.length >= rangesMax || world.hasFlips) return;
   const model = pickPartition(world);
   if (model === undefined) return;
   const from = pickOffset(world, model);

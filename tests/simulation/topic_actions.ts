@@ -9,8 +9,9 @@ import {
   deleteTopic,
   enforceRetention,
 } from "../../mod.ts";
-import type { ErrorCode, TopicOptions } from "../../mod.ts";
+import type { ErrorCode, TopicChanges, TopicConfig, TopicOptions } from "../../mod.ts";
 import { demand } from "./invariant.ts";
+import { tombstoneMs } from "./partition_model.ts";
 import { checkStart } from "./step_checks.ts";
 import type { TopicModel, TopicProfile } from "./topic_model.ts";
 import { topicWithId } from "./topic_model.ts";
@@ -19,6 +20,8 @@ import { attempt, openStoreOf, pickPartition, start, topicNow, topicsNow } from 
 
 const partitionsMax = 4;
 const changeCodes: readonly ErrorCode[] = ["UNKNOWN_TOPIC_OR_PARTITION"];
+/** Its policy may have been changed. */
+const compactCodes: readonly ErrorCode[] = [...changeCodes, "INVALID_CONFIG"];
 
 /** Creates one of the topics that there may be, if there is none of its name. */
 export function createOne(world: World): void {
@@ -87,29 +90,46 @@ export function addPartition(world: World): void {
   });
 }
 
-/** Changes how long or how much a topic keeps. */
+/** Changes how long or how much a topic keeps, how, and in which form. */
 export function alterOne(world: World): void {
-  const topic = pickTopic(world, ({ kind }) => kind === "timed" || kind === "sized");
+  const topic = pickTopic(world);
   if (topic === undefined) return;
-  const { rules, kind } = topic;
-  const value = 1 + world.random.below(kind === "timed" ? 5_000 : 8_000);
-  const label = `alterTopic ${topic.name} to keep ${value}`;
-  const options = kind === "timed" ? { retentionMs: value } : { retentionBytes: value };
-  // From the call on: nobody tells since when it counts.
-  if (kind === "timed") rules.retentionMs = Math.min(rules.retentionMs, value);
-  else rules.retentionBytes = Math.min(rules.retentionBytes, value);
+  const changes = changesOf(world, topic);
+  const label = `alterTopic ${topic.name} to ${JSON.stringify(changes)}`;
   start(world, label, async () => {
     const outcome = await attempt(
       world,
       label,
       changeCodes,
-      () => alterTopic(openStoreOf(world), topic.name, options),
+      () => alterTopic(openStoreOf(world), topic.name, changes),
     );
     if (outcome.kind !== "done" || outcome.value.topicId !== topic.topicId) return;
     const { config } = outcome.value;
-    const found = kind === "timed" ? config.retentionMs : config.retentionBytes;
-    demand(found === value, () => `${label} made it ${found}`);
+    for (const [name, value] of Object.entries(changes)) {
+      const found = config[name as keyof TopicConfig];
+      demand(found === value, () => `${label} made ${name} ${found}`);
+    }
   });
+}
+
+/** What is kept for a shorter time counts from the call on: nobody tells since when. */
+function changesOf({ random }: World, { kind, rules }: TopicModel): TopicChanges {
+  switch (kind) {
+    case "kept":
+      return { compression: random.pick(["gzip", "producer"]) };
+    case "timed": {
+      const retentionMs = 1 + random.below(5_000);
+      rules.retentionMs = Math.min(rules.retentionMs, retentionMs);
+      return { retentionMs };
+    }
+    case "sized": {
+      const retentionBytes = 1 + random.below(8_000);
+      rules.retentionBytes = Math.min(rules.retentionBytes, retentionBytes);
+      return { retentionBytes };
+    }
+    case "compacted":
+      return { cleanupPolicy: random.pick(["compact", "delete", "compact,delete"]) };
+  }
 }
 
 /** Deletes the records of a partition before an offset. */
@@ -151,7 +171,7 @@ export function compactOne(world: World): void {
   if (topic === undefined) return;
   const label = `compactTopic ${topic.name}`;
   start(world, label, async () => {
-    await attempt(world, label, changeCodes, () => compactTopic(openStoreOf(world), topic.name));
+    await attempt(world, label, compactCodes, () => compactTopic(openStoreOf(world), topic.name));
   });
 }
 
@@ -165,7 +185,11 @@ export function optionsOf({ kind, retentionMs, retentionBytes }: TopicProfile): 
     case "sized":
       return { retentionMs: -1, retentionBytes };
     case "compacted":
-      return { cleanupPolicy: "compact", minCleanableDirtyRatio: 0.1, deleteRetentionMs: 1_000 };
+      return {
+        cleanupPolicy: "compact",
+        minCleanableDirtyRatio: 0.1,
+        deleteRetentionMs: tombstoneMs,
+      };
   }
 }
 

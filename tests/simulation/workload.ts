@@ -1,16 +1,16 @@
 /** What may be done in a step, and how often. */
 
 import { appendMany, appendOne, flushAll, sendSome, settleProducer } from "./append_actions.ts";
-import {
-  askForCommitted,
-  closeOneConsumer,
-  commitOne,
-  commitOutside,
-  openOneConsumer,
-  pollOne,
-} from "./consumer_actions.ts";
+import { askForCommitted, commitOne, commitOutside } from "./commit_actions.ts";
+import { closeOneConsumer, openOneConsumer, pollOne } from "./consumer_actions.ts";
+import { backUp } from "./backup_actions.ts";
+import { deleteOneGroup, resetOne } from "./group_actions.ts";
+import { handleEach, stopHandling } from "./handling_actions.ts";
+import { pauseOne, resumeAll, seekOne } from "./position_actions.ts";
 import { holdRange, sendHeld } from "./range_actions.ts";
-import { askForTime, readLive, readSome } from "./read_actions.ts";
+import { sendFromRemote } from "./remote_actions.ts";
+import { askForTime, readLive, readSome, readSomeBatches } from "./read_actions.ts";
+import { askForStats } from "./stats_actions.ts";
 import {
   addPartition,
   alterOne,
@@ -36,21 +36,32 @@ const actions: readonly Action[] = [
   { run: flushAll, weight: 1 },
   { run: sendSome, weight: 16, feature: "producers" },
   { run: settleProducer, weight: 3, feature: "producers" },
+  { run: sendFromRemote, weight: 8, feature: "remotes" },
   { run: readSome, weight: 8 },
+  { run: readSomeBatches, weight: 4 },
   { run: readLive, weight: 3 },
   { run: askForTime, weight: 3 },
   { run: holdRange, weight: 3, feature: "ranges" },
   { run: sendHeld, weight: 4, feature: "ranges" },
+  { run: backUp, weight: 2, feature: "backups" },
+  { run: askForStats, weight: 2 },
   { run: openOneConsumer, weight: 3, feature: "consumers" },
   { run: pollOne, weight: 20, feature: "consumers" },
   { run: commitOne, weight: 6, feature: "consumers" },
   { run: closeOneConsumer, weight: 2, feature: "consumers" },
   { run: commitOutside, weight: 3, feature: "consumers" },
   { run: askForCommitted, weight: 2, feature: "consumers" },
+  { run: seekOne, weight: 3, feature: "consumers" },
+  { run: pauseOne, weight: 2, feature: "consumers" },
+  { run: resumeAll, weight: 2, feature: "consumers" },
+  { run: resetOne, weight: 2, feature: "consumers" },
+  { run: deleteOneGroup, weight: 1, feature: "consumers" },
+  { run: handleEach, weight: 3, feature: "handlers" },
+  { run: stopHandling, weight: 2, feature: "handlers" },
   { run: createOne, weight: 4 },
   { run: deleteOne, weight: 1, feature: "topicChanges" },
   { run: addPartition, weight: 1, feature: "topicChanges" },
-  { run: alterOne, weight: 1, feature: "topicChanges" },
+  { run: alterOne, weight: 2, feature: "topicChanges" },
   { run: deleteSomeRecords, weight: 2, feature: "deleteRecords" },
   { run: retain, weight: 3, feature: "retention" },
   { run: changeRoom, weight: 6, feature: "fullDisks" },

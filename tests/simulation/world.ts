@@ -8,12 +8,16 @@
 
 import { AssertionError } from "node:assert/strict";
 import { isOttlaError } from "../../mod.ts";
-import type { Consumer, ErrorCode, FileRange, Producer, Store } from "../../mod.ts";
+import type { Consumer, ErrorCode, ErrorDetails, FileRange, Producer, Store } from "../../mod.ts";
 import { internalsOf } from "../../src/store/store.ts";
 import type { SeededRandom, SimulatedDisk, SimulatedProcess } from "../../src/testing/mod.ts";
+import type { Backup } from "./backup_actions.ts";
+import type { Handling } from "./handling_actions.ts";
 import type { GroupModels } from "./group_model.ts";
 import { demand } from "./invariant.ts";
 import type { ModelRecord, PartitionModel } from "./partition_model.ts";
+import type { RemoteProducer } from "./remote_actions.ts";
+import type { AppendCounts } from "./stats_actions.ts";
 import type { TopicModel, TopicModels } from "./topic_model.ts";
 import { topicWithId } from "./topic_model.ts";
 
@@ -24,10 +28,17 @@ export const features = [
   "crashesInOpening",
   "failingSyncs",
   "failingWrites",
+  "failingReads",
   "fullDisks",
+  "fewFiles",
+  "flippedBits",
   "slowSyncs",
   "producers",
+  "remotes",
+  "backups",
+  "damage",
   "consumers",
+  "handlers",
   "ranges",
   "topicChanges",
   "retention",
@@ -38,6 +49,9 @@ export const features = [
 
 /** One of them. */
 export type Feature = (typeof features)[number];
+
+/** Where records go that no handler can do anything with. Nobody consumes it. */
+export const deadLetterTopic = "failed";
 
 /** What has happened to a store: nothing, its process was killed, or the power was cut. */
 export type Harm = "none" | "kill" | "powerCut";
@@ -55,9 +69,17 @@ export interface OpenConsumer {
   readonly consumer: Consumer;
   readonly isAutoCommitting: boolean;
   isPolling: boolean;
+  /** How many polls it has begun. */
+  pollCount: number;
   isClosing: boolean;
   /** Where it reads on, by partition: unknown until the next record. */
   readonly positions: Map<PartitionModel, number>;
+  /** What could count as committed when it was given a partition. */
+  readonly begins: Map<PartitionModel, readonly number[]>;
+  /** Where it was moved to during a poll, which may have taken what it gives before. */
+  readonly sought: Map<PartitionModel, number>;
+  /** What it has paused, and how many polls it had begun then. */
+  readonly paused: Map<PartitionModel, number>;
 }
 
 /** A range that is open, and what it gave when it was opened. */
@@ -91,6 +113,10 @@ export interface World {
   process: SimulatedProcess | undefined;
   /** What may fail in this life. */
   hasFaults: boolean;
+  /** Whether something failed while it was opened: then some files may stay until the next time. */
+  hadFaults: boolean;
+  /** Whether what is read may be wrong. */
+  hasFlips: boolean;
   isClosing: boolean;
   /** Whether others fill the disk now and then. */
   isFilling: boolean;
@@ -99,8 +125,18 @@ export interface World {
   /** Calls that have not been answered. */
   readonly underWay: Set<string>;
   producers: OpenProducer[];
+  /** These outlive every store. */
+  readonly remotes: RemoteProducer[];
   consumers: OpenConsumer[];
+  /** Members that handle records one by one. */
+  handlings: Handling[];
+  /** The records that handlers have in hand, by partition and key. */
+  readonly lanes: Map<string, number>;
   ranges: OpenRange[];
+  /** Those that were not looked at. */
+  readonly backups: Backup[];
+  /** By topic id: what was appended in this life of the store. */
+  readonly counts: Map<string, AppendCounts>;
   /** By group: which member has which partition. */
   readonly owners: Map<string, Map<string, string>>;
   nextName: number;
@@ -111,8 +147,13 @@ export interface World {
 /** What came of a call. */
 export type Outcome<Value> =
   | { readonly kind: "done"; readonly value: Value }
-  | { readonly kind: "failed"; readonly code: ErrorCode }
+  | { readonly kind: "failed"; readonly code: ErrorCode; readonly details: ErrorDetails }
   | { readonly kind: "dead" };
+
+/** What is under way is waited for in small steps first, and not for longer than this many. */
+export const quickWaits = 200;
+export const waitsMax = 400;
+export const waitMs = 1_000;
 
 /** What fails where the disk does. */
 const diskCodes: readonly ErrorCode[] = ["DISK_FULL", "KAFKA_STORAGE_ERROR"];
@@ -132,6 +173,18 @@ export function noteCrash(world: World, crash: "powerCut" | "killProcess"): void
 /** Whether the process that has the store open has died. */
 export function isDead(world: World): boolean {
   return world.process !== world.disk.process;
+}
+
+/**
+ * Whether the process that runs now has died, for what goes on in its name: others may have come
+ * since.
+ *
+ * @param world The simulation.
+ * @returns Tells so whenever it is asked.
+ */
+export function deathOf({ disk }: World): () => boolean {
+  const { process } = disk;
+  return () => process !== disk.process;
 }
 
 /** The store that is open. */
@@ -193,12 +246,28 @@ export async function attempt<Value>(
     if (error instanceof AssertionError) throw error;
     const first: unknown = error instanceof AggregateError ? error.errors[0] : error;
     demand(isOttlaError(first), () => `${name} failed with ${String(first)}`);
-    const { code, message } = first;
+    const { code, details, message } = first;
     const isAllowed = codes.includes(code) || (world.hasFaults && diskCodes.includes(code)) ||
+      (world.hasFlips && code === "CORRUPT_MESSAGE") ||
       (world.isClosing && code === "HANDLE_CLOSED");
     demand(isAllowed, () => `${name} failed with ${code}: ${message}`);
-    return { kind: "failed", code };
+    return { kind: "failed", code, details };
   }
+}
+
+/** Waits for something, and lets time go on until it is there; undefined if the process dies. */
+export async function settled<Value>(
+  world: World,
+  doing: Promise<Value>,
+): Promise<Value | undefined> {
+  let isSettled = false;
+  const settling = doing.finally(() => isSettled = true);
+  settling.catch(() => {});
+  for (let waits = 0; !isSettled && !isDead(world); waits++) {
+    demand(waits < waitsMax, () => `a call has not been answered after ${waits * waitMs} ms`);
+    await world.disk.clock.advance(waits < quickWaits ? 1 : waitMs);
+  }
+  return isSettled ? await settling : undefined;
 }
 
 /**
@@ -209,7 +278,7 @@ export async function attempt<Value>(
  * @returns The topic, or undefined if none does.
  */
 export function topicNow(world: World, name: string): TopicModel | undefined {
-  if (world.store === undefined) return undefined;
+  if (world.store === undefined || name === deadLetterTopic) return undefined;
   const state = internalsOf(world.store).topics.get(name);
   if (state === undefined || state.failure !== undefined) return undefined;
   return topicWithId(world.topics, name, state.topicId, state.partitions.length);
