@@ -226,6 +226,7 @@ export async function placeUnplaced(state: ConsumerState): Promise<void> {
   if (state.unplaced.size === 0) return;
   // A partition that was left and is back begins with what is being committed.
   await settleCommits(state);
+  await state.group?.outsideCommits;
   const entries = [...state.unplaced];
   const { offsetStore } = state.options;
   const loaded = await offsetStore?.load(entries.map(partitionOf));

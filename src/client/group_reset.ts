@@ -3,7 +3,7 @@
 import type { Group } from "../coordinator/group.ts";
 import { getOrCreateGroup, groupCoordinator } from "../coordinator/group_coordinator.ts";
 import { checkInactive } from "../coordinator/group_deletion.ts";
-import { commitGroupOffsets, committedOffsetOf } from "../coordinator/group_offsets.ts";
+import { commitFromOutside, committedOffsetOf } from "../coordinator/group_offsets.ts";
 import type { TopicPartition } from "../coordinator/topic_partition.ts";
 import { OttlaError } from "../errors.ts";
 import type { Log } from "../log/log.ts";
@@ -89,7 +89,7 @@ export async function resetOffsets(
     const offset = Math.min(Math.max(wanted, extent.startOffset), extent.endOffset);
     return { topic: name, partition, offset };
   });
-  if (!dryRun) await commitGroupOffsets(coordinator, group, offsets);
+  if (!dryRun) await commitFromOutside(coordinator, group, offsets);
   return offsets;
 }
 

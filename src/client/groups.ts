@@ -9,7 +9,7 @@ import type { Group } from "../coordinator/group.ts";
 import { findGroup, getOrCreateGroup, groupCoordinator } from "../coordinator/group_coordinator.ts";
 import { deleteGroupOf, getGroup } from "../coordinator/group_deletion.ts";
 import type { OffsetCommit } from "../coordinator/group_offsets.ts";
-import { commitGroupOffsets, committedOffsetOf } from "../coordinator/group_offsets.ts";
+import { commitFromOutside, committedOffsetOf } from "../coordinator/group_offsets.ts";
 import type { Member, MembershipState } from "../coordinator/membership.ts";
 import { ownedPartitions, ownerOf, stateOf } from "../coordinator/membership.ts";
 import { countPartitions } from "../coordinator/subscription.ts";
@@ -132,7 +132,7 @@ export async function commitOffsets(
   const coordinator = await groupCoordinator(internals);
   const group = getOrCreateGroup(coordinator, groupId);
   checkNoMembers(group);
-  await commitGroupOffsets(coordinator, group, checked, ack);
+  await commitFromOutside(coordinator, group, checked, ack);
 }
 
 /**

@@ -79,6 +79,8 @@ export interface Group extends GroupContent {
   lastChange: Promise<void> | undefined;
   /** The last commit that waits for what was consumed to be on disk; those behind it wait too. */
   commitTurn: Promise<void> | undefined;
+  /** Resolves when no commit from outside is under way; consumers begin behind it. */
+  outsideCommits: Promise<void> | undefined;
 }
 
 /**

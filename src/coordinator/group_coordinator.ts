@@ -194,6 +194,7 @@ function newGroup(
     offsetsUnderWay: new Set(),
     lastChange: undefined,
     commitTurn: undefined,
+    outsideCommits: undefined,
   };
   return group;
 }

@@ -66,6 +66,31 @@ export async function commitGroupOffsets(
 }
 
 /**
+ * As `commitGroupOffsets`, for a group without members: who joins while the commit is under way
+ * begins where it says, and does not commit over it.
+ *
+ * @param coordinator The coordinator.
+ * @param group The group.
+ * @param commits The offsets.
+ * @param ack The level that the commit is to reach.
+ * @returns As `commitGroupOffsets`.
+ * @throws As `commitGroupOffsets`.
+ */
+export async function commitFromOutside(
+  coordinator: GroupCoordinator,
+  group: Group,
+  commits: readonly OffsetCommit[],
+  ack: Ack = "disk",
+): Promise<void> {
+  const commit = commitGroupOffsets(coordinator, group, commits, ack);
+  const settled: Promise<void> = Promise.allSettled([group.outsideCommits, commit]).then(() => {
+    if (group.outsideCommits === settled) group.outsideCommits = undefined;
+  });
+  group.outsideCommits = settled;
+  await commit;
+}
+
+/**
  * Brings to disk what a commit says was consumed; undefined if it is. A power cut would take it
  * otherwise, and not the commit: the group would pass over the records that come in its place.
  */

@@ -23,8 +23,14 @@ import type { Store } from "../../src/store/store.ts";
 import { internalsOf } from "../../src/store/store.ts";
 import { createTopic, createTopicIn, deleteRecords } from "../../src/store/topics.ts";
 import { manualClock } from "../../src/testing/manual_clock.ts";
-import { failNext, faultyDisk } from "../support/faulty_file_system.ts";
-import { numbered, openTestStore, rootNames, withStore } from "../support/store_fixture.ts";
+import { failNext, faultyDisk, holdSyncs, releaseSyncs } from "../support/faulty_file_system.ts";
+import {
+  numbered,
+  openTestStore,
+  rootNames,
+  settled,
+  withStore,
+} from "../support/store_fixture.ts";
 
 /** Makes topic "orders" with ten records in each partition. */
 async function makeOrders(store: Store, partitions = 1): Promise<void> {
@@ -112,6 +118,37 @@ describe("committing from outside", () => {
       await resetting;
       assert.deepEqual(await committedIn(store), ["0: 3", "1: 4"]);
     });
+  });
+
+  it("is what a consumer begins with that joins while it is under way", async () => {
+    const disk = faultyDisk();
+    await withStore(async (store) => {
+      await makeOrders(store);
+      await commitOrder(store, 0, 2);
+      for (
+        const [offset, move] of [
+          [7, () => resetOffsets(store, "billing", { topic: "orders", to: 7 })],
+          [4, () => commitOrder(store, 0, 4)],
+        ] as const
+      ) {
+        holdSyncs(disk);
+        const moving = move();
+        await settled();
+        const opening = openConsumer(store, { groupId: "billing", topics: "orders" });
+        const polling = opening.then((consumer) => poll(consumer));
+        let isDone = false;
+        Promise.allSettled([moving, polling]).then(() => isDone = true);
+        while (!isDone) {
+          await settled();
+          releaseSyncs(disk);
+          await new Promise((done) => setTimeout(done, 0));
+        }
+        disk.heldSyncs = undefined;
+        await moving;
+        assert.equal((await polling)[0]!.offset, offset);
+        await closeConsumer(await opening);
+      }
+    }, { fileSystem: disk.fs });
   });
 
   it("shows at once what the next opening will", async () => {
