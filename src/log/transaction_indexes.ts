@@ -291,7 +291,7 @@ function abortedIn(log: Log, segment: Segment): AbortedTransaction[] {
 
 /** Whether an error says that a file is not the index that it should be. */
 function isUnusable(error: unknown): boolean {
-  return isOttlaError(error, "KAFKA_STORAGE_ERROR");
+  return error instanceof RangeError || isOttlaError(error, "KAFKA_STORAGE_ERROR");
 }
 
 function isFileSystemError(error: unknown): boolean {

@@ -404,6 +404,19 @@ describe("an index that cannot be read", () => {
     await closeLog(log);
   });
 
+  it("is made anew when its last entry claims to lie behind the next", async () => {
+    const disk = faultyDisk();
+    const log = open(disk.fs);
+    send(log, 1, 1);
+    abort(log, 1);
+    flipByte(disk.inner, segmentPath(0, "txnindex"), 20);
+    send(log, 2, 1);
+    abort(log, 2);
+    assert.deepEqual(lookedUp(log, 0, log.endOffset), [[1, 0, 1, 2], [2, 2, 3, 4]]);
+    assert.deepEqual(rowsIn(disk.fs, 0), [[1, 0, 1, 2], [2, 2, 3, 4]]);
+    await closeLog(log);
+  });
+
   it("knows transactions that began where the log has been cut", async () => {
     const disk = faultyDisk();
     let log = open(disk.fs);
