@@ -119,7 +119,8 @@ const metadataSnapshotName = /^\d{20}-\d{10}\.checkpoint$/;
  * meanwhile. The copy opens as a store that was closed properly.
  *
  * Files that are never written to again become hard links where the file system has them. A store in
- * memory can be backed up to the disk, too.
+ * memory can be backed up to the disk, too. Bytes are copied as they are: `checkStore` of the copy
+ * tells whether each checksum is right.
  *
  * @param store The store.
  * @param target The folder, as a path or a `file:` URL; it must be empty or not there.

@@ -3,12 +3,12 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
-import { abandonLog } from "../../src/log/log.ts";
+import { abandonLog, activeSegment } from "../../src/log/log.ts";
 import { closeLog } from "../../src/log/log_close.ts";
 import { pinSlices, unpinSlices } from "../../src/log/log_reader.ts";
 import { retireSegments } from "../../src/log/retention.ts";
 import { sweepRetired } from "../../src/log/retired_segments.ts";
-import { filePool } from "../../src/platform/file_pool.ts";
+import { filePool, pinFile, unpinFile } from "../../src/platform/file_pool.ts";
 import { failNext, faultyDisk, healDisk } from "../support/faulty_file_system.ts";
 import {
   appendNumbered,
@@ -116,5 +116,20 @@ describe("open files", () => {
     assert.equal(disk.handles.size, 1);
     unpinSlices(log, again);
     assert.equal(disk.handles.size, 0);
+  });
+
+  it("an opening that fails closes its own files, and none that somebody has pinned", () => {
+    const disk = faultyDisk();
+    const pool = filePool(disk.fs, 16);
+    const { log } = openTestLog(disk.fs, { pool });
+    appendValues(log, ["one"]);
+    const file = activeSegment(log).log;
+    const handle = pinFile(pool, file);
+    failNext(disk, { operation: "open", code: "EIO", path: ".timeindex" });
+    assert.throws(() => openTestLog(disk.fs, { pool, recoveryPoint: 0 }), {
+      code: "KAFKA_STORAGE_ERROR",
+    });
+    assert.deepEqual([...disk.handles.keys()], [handle]);
+    unpinFile(file);
   });
 });
