@@ -21,7 +21,7 @@
  */
 
 import { strict as assert } from "node:assert";
-import { OttlaError } from "../errors.ts";
+import { isOttlaError, OttlaError } from "../errors.ts";
 import { joinPath, readFile } from "../platform/files.ts";
 import { encodeOffsetEntries, offsetEntryBytes } from "../segment/offset_index.ts";
 import type { Segment, SegmentIndexes } from "../segment/segment.ts";
@@ -144,7 +144,8 @@ export async function copyLog(cut: LogCut, target: FolderCopy): Promise<void> {
     await writeWhole(target, epochCheckpointName, printEpochCheckpoint(cut.epochs));
   }
   // Nobody knows what of such a log is on disk, so nobody knows it of files that are linked.
-  if (log.commit.failure !== undefined) throw log.commit.failure;
+  const { failure } = log.commit;
+  if (failure !== undefined && !isOttlaError(failure, "HANDLE_CLOSED")) throw failure;
 }
 
 async function copySealed(

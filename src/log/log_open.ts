@@ -46,6 +46,7 @@ import { leaderEpochCache } from "./leader_epoch_cache.ts";
 import type { Log, LogConfig } from "./log.ts";
 import { advanceHighWatermark, poisonLog } from "./log.ts";
 import { settleLogFolder } from "./log_folder.ts";
+import { closedError } from "./log_errors.ts";
 import type { LogStats } from "./log_stats.ts";
 import { countAcknowledged, logStats } from "./log_stats.ts";
 import { syncLog } from "./log_sync.ts";
@@ -283,7 +284,9 @@ function newLog(
         countAcknowledged(log);
         advanceHighWatermark(log);
       },
-      (cause) => poisonLog(log, cause),
+      // Where nobody waits for a closed log its topic was deleted, and its files have other names.
+      (cause) =>
+        log.isClosed && log.commit.waiters.length === 0 ? closedError(log) : poisonLog(log, cause),
     ),
     producers: producerStates(place.source),
     snapshots: producerSnapshots(snapshotOffsets, place.recoveryPoint, endOffset),

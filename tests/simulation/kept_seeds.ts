@@ -20,4 +20,8 @@ export const keptSeeds: readonly KeptSeed[] = [
     seed: 202,
     found: "resetting a group to a time threw what the file system had thrown",
   },
+  {
+    seed: 939,
+    found: "a backup failed as a topic was deleted whose files were being synced",
+  },
 ];
