@@ -16,16 +16,21 @@ export interface AppendCounts {
   readonly sent: LevelCounts;
   /** Records that were acknowledged. */
   readonly stored: LevelCounts;
+  /** Those that were sent. */
+  readonly records: Set<ModelRecord>;
 }
 
 /** A record is sent, maybe again. */
-export function countSent(world: World, { model, level }: ModelRecord): void {
-  countsOf(world, model).sent[level]++;
+export function countSent(world: World, record: ModelRecord): void {
+  const { sent, records } = countsOf(world, record.model);
+  sent[record.level]++;
+  records.add(record);
 }
 
-/** A record was acknowledged that nobody had sent before. */
-export function countStored(world: World, { model, level }: ModelRecord): void {
-  countsOf(world, model).stored[level]++;
+/** A record was acknowledged that nobody had sent before; maybe as its store was dying. */
+export function countStored(world: World, record: ModelRecord): void {
+  const { stored, records } = countsOf(world, record.model);
+  if (records.has(record)) stored[record.level]++;
 }
 
 /** Asks for the statistics, and compares them with what is known. */
@@ -68,7 +73,11 @@ export function askForStats(world: World): void {
 function countsOf({ counts }: World, { topicId }: PartitionModel): AppendCounts {
   let found = counts.get(topicId);
   if (found === undefined) {
-    found = { sent: { disk: 0, os: 0, memory: 0 }, stored: { disk: 0, os: 0, memory: 0 } };
+    found = {
+      sent: { disk: 0, os: 0, memory: 0 },
+      stored: { disk: 0, os: 0, memory: 0 },
+      records: new Set(),
+    };
     counts.set(topicId, found);
   }
   return found;
