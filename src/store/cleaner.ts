@@ -125,6 +125,10 @@ export async function cleanPartition(
   const log = logOf(internals, topic, state);
   const seed = new DataView(randomBytes(8).slice().buffer).getBigUint64(0);
   try {
+    if (state.firstDirtyOffset === undefined) {
+      // Whatever ends it halfway, a check then knows why offsets are missing.
+      recordFirstDirtyOffset(internals, state, range.firstDirtyOffset);
+    }
     const cleaned = await cleanLog(log, {
       firstDirtyOffset: range.firstDirtyOffset,
       endOffset: range.endOffset,
@@ -139,10 +143,7 @@ export async function cleanPartition(
       onProgress: cleaning.onProgress,
     });
     countCompaction(log, cleaned);
-    if (cleaned.isComplete) {
-      state.firstDirtyOffset = cleaned.firstDirtyOffset;
-      writeFirstDirtyOffsets(internals);
-    }
+    if (cleaned.isComplete) recordFirstDirtyOffset(internals, state, cleaned.firstDirtyOffset);
     return cleaned;
   } catch (error) {
     throw asStorageError(`compact ${topic.name}-${state.partition}`, error);
@@ -166,10 +167,25 @@ export function firstDirtyOffsetIn(
 ): number {
   const offset = firstDirtyOffsetOf(log, state.firstDirtyOffset);
   if (state.firstDirtyOffset !== undefined && state.firstDirtyOffset !== offset) {
-    state.firstDirtyOffset = offset;
-    writeFirstDirtyOffsets(internals);
+    recordFirstDirtyOffset(internals, state, offset);
   }
   return offset;
+}
+
+/** What could not be recorded is not believed to be. */
+function recordFirstDirtyOffset(
+  internals: StoreInternals,
+  state: PartitionState,
+  offset: number,
+): void {
+  const before = state.firstDirtyOffset;
+  state.firstDirtyOffset = offset;
+  try {
+    writeFirstDirtyOffsets(internals);
+  } catch (error) {
+    state.firstDirtyOffset = before;
+    throw error;
+  }
 }
 
 /** Whether records of a topic are to be compacted. */

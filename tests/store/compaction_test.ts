@@ -281,6 +281,27 @@ describe("compactTopic", () => {
     }
   });
 
+  it("has taken out no offset that a check misses, whenever its topic is no longer compacted", async () => {
+    for (let alterAt = 1; alterAt < 20; alterAt++) {
+      const fs = memoryFileSystem();
+      const store = await openTestStore(fs, small);
+      await createTopic(store, "prices", { cleanupPolicy: "compact" });
+      await fill(store, "prices", 100);
+      let altered: Promise<unknown> | undefined;
+      const compacting = compactTopic(store, "prices", {
+        onProgress({ bytesDone, bytesTotal }) {
+          if (bytesDone / bytesTotal < alterAt / 20) return;
+          altered ??= alterTopic(store, "prices", { cleanupPolicy: "delete" });
+        },
+      });
+      await assert.rejects(compacting, { code: "INVALID_CONFIG" });
+      await altered;
+      await closeStore(store);
+      const { partitions } = await checkStore(storeFolder, { fileSystem: fs });
+      assert.deepEqual(partitions.flatMap(({ problems }) => problems), []);
+    }
+  });
+
   it("waits for a compaction that is under way", async () => {
     await withStore(async (store) => {
       await createTopic(store, "prices", { cleanupPolicy: "compact" });
