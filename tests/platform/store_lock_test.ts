@@ -237,6 +237,26 @@ for (const [kind, newPlace] of Object.entries(places)) {
       assert.deepEqual(namesIn(place), ["ottla.lock.2"]);
     });
 
+    it("a holder that reads its lock wrong once still has it", () => {
+      using place = newPlace();
+      const clock = fakeClock();
+      let wrongReads = 0;
+      const fs: FileSystem = {
+        ...place.fs,
+        read(file, target, position) {
+          const read = place.fs.read(file, target, position);
+          if (wrongReads-- > 0) target[target.length >> 1]! ^= 4;
+          return read;
+        },
+      };
+      const lock = acquireAs({ ...place, fs }, elsewhere, {}, clock);
+      for (const expected of [true, false]) {
+        wrongReads = expected ? 1 : 2;
+        clock.callback!();
+        assert.equal(lock.isHeld, expected);
+      }
+    });
+
     it("a lock that was not written to its end counts for a moment", () => {
       using place = newPlace();
       let generation = 0;

@@ -143,13 +143,12 @@ function takeRecords(
       pausedBefore === undefined || pausedBefore >= pollNumber,
       () => `${name} of ${groupId} got offset ${record.offset} of ${model.name}, which is paused`,
     );
-    if (!ends.has(model)) beginSought(open, model, record.offset);
+    if (!ends.has(model)) beginSought(world, open, model, record.offset);
     const next = positions.get(model);
     if (next === undefined) checkFirst(world, open, model, record.offset);
     else {
-      const mayJump = model.rules.isCompacted || world.hasFlips || next < model.startOffsetMax;
       demand(
-        mayJump ? record.offset >= next : record.offset === next,
+        mayFollow(world, model, next, record.offset),
         () => `${name} of ${groupId} got offset ${record.offset} of ${model.name}, not ${next}`,
       );
     }
@@ -163,14 +162,23 @@ function takeRecords(
   }
 }
 
+/** Whether a record may be the one that a consumer gets which was to go on with `next`. */
+function mayFollow(world: World, model: PartitionModel, next: number, offset: number): boolean {
+  const mayJump = model.rules.isCompacted || world.hasFlips || next < model.startOffsetMax;
+  return mayJump ? offset >= next : offset === next;
+}
+
 /** A poll gives what it has taken before the consumer was moved, or what it has found there. */
 function beginSought(
+  world: World,
   { positions, sought }: OpenConsumer,
   model: PartitionModel,
   offset: number,
 ): void {
   const position = sought.get(model);
-  if (position === undefined || offset === positions.get(model)) return;
+  const before = positions.get(model);
+  if (position === undefined) return;
+  if (before !== undefined && mayFollow(world, model, before, offset)) return;
   positions.set(model, position);
   sought.delete(model);
 }
