@@ -29,7 +29,7 @@ export function commitOne(world: World): void {
   // Where it was moved to it goes on, though a poll is under way.
   const given = Array.from(
     open.positions,
-    ([model, offset]) => [model, open.sought.get(model) ?? offset] as const,
+    ([model, offset]) => [model, open.sought.get(model)?.at(-1) ?? offset] as const,
   );
   const chosen = world.random.chance(0.5) ? given : [world.random.pick(given)];
   const offsets = chosen.map(([{ topic, partition }, offset]) => ({ topic, partition, offset }));

@@ -18,8 +18,8 @@ import type { PartitionModel } from "./partition_model.ts";
 import { noteRead } from "./partition_model.ts";
 import { idOfRecord } from "./record_content.ts";
 import { checkStep } from "./step_checks.ts";
-import type { OpenConsumer, Outcome, World } from "./world.ts";
-import { attempt, start, topicNow, trace } from "./world.ts";
+import type { OpenConsumer, World } from "./world.ts";
+import { attempt, start, trace } from "./world.ts";
 
 const consumersMax = 5;
 const waitMsMax = 30;
@@ -70,32 +70,8 @@ export function pollOne(world: World): void {
       trace(world, `${open.name} gets ${names.join(" ")}`);
     }
     if (outcome.kind === "done") takeRecords(world, open, outcome.value, number);
-    noteUnreadable(world, open, outcome);
     if (outcome.kind !== "dead") settleSought(open);
   });
-}
-
-/**
- * Takes note of damage that a consumer was told of: it goes on behind it, and so may its group.
- *
- * @param world The simulation.
- * @param open The consumer.
- * @param outcome What came of its call.
- */
-export function noteUnreadable(
-  world: World,
-  { groupId, isAutoCommitting }: OpenConsumer,
-  outcome: Outcome<unknown>,
-): void {
-  if (outcome.kind !== "failed" || outcome.code !== "CORRUPT_MESSAGE") return;
-  const { topic, partition, startOffset, endOffset } = outcome.details;
-  const model = topicNow(world, String(topic))?.partitions[Number(partition)];
-  if (model === undefined) return;
-  const known = commitModel(world.groups, groupId, model);
-  for (let offset = Number(startOffset); offset < Number(endOffset); offset++) {
-    known.unreadable.add(offset);
-  }
-  if (isAutoCommitting) beginCommit(world.groups, known, Number(endOffset));
 }
 
 /** A consumer leaves its group. */
@@ -143,12 +119,12 @@ function takeRecords(
       pausedBefore === undefined || pausedBefore >= pollNumber,
       () => `${name} of ${groupId} got offset ${record.offset} of ${model.name}, which is paused`,
     );
-    if (!ends.has(model)) beginSought(world, open, model, record.offset);
+    if (!ends.has(model)) beginSought(open, model, record.offset);
     const next = positions.get(model);
     if (next === undefined) checkFirst(world, open, model, record.offset);
     else {
       demand(
-        mayFollow(world, model, next, record.offset),
+        mayFollow(model, next, record.offset),
         () => `${name} of ${groupId} got offset ${record.offset} of ${model.name}, not ${next}`,
       );
     }
@@ -163,29 +139,31 @@ function takeRecords(
 }
 
 /** Whether a record may be the one that a consumer gets which was to go on with `next`. */
-function mayFollow(world: World, model: PartitionModel, next: number, offset: number): boolean {
-  const mayJump = model.rules.isCompacted || world.hasFlips || next < model.startOffsetMax;
+function mayFollow(model: PartitionModel, next: number, offset: number): boolean {
+  const mayJump = model.rules.isCompacted || next < model.startOffsetMax;
   return mayJump ? offset >= next : offset === next;
 }
 
 /** A poll gives what it has taken before the consumer was moved, or what it has found there. */
 function beginSought(
-  world: World,
   { positions, sought }: OpenConsumer,
   model: PartitionModel,
   offset: number,
 ): void {
-  const position = sought.get(model);
+  const moves = sought.get(model);
   const before = positions.get(model);
-  if (position === undefined) return;
-  if (before !== undefined && mayFollow(world, model, before, offset)) return;
-  positions.set(model, position);
-  sought.delete(model);
+  if (moves === undefined || (before !== undefined && mayFollow(model, before, offset))) return;
+  const found = moves.findIndex((position) => mayFollow(model, position, offset));
+  if (found < 0) return;
+  positions.set(model, moves[found]!);
+  if (found + 1 === moves.length) sought.delete(model);
+  else sought.set(model, moves.slice(found + 1));
 }
 
 /** Nobody can tell whether the poll has given what lay at the same place before or after the move. */
 function settleSought({ positions, begins, sought }: OpenConsumer): void {
-  for (const [model, position] of sought) {
+  for (const [model, moves] of sought) {
+    const position = moves.at(-1)!;
     begins.set(model, [position, positions.get(model) ?? position]);
     positions.delete(model);
   }
@@ -200,7 +178,6 @@ function checkFirst(
   offset: number,
 ): void {
   const { startOffset, startOffsetMax, rules } = model;
-  const mayJump = rules.isCompacted || world.hasFlips;
   const committed = commitModel(world.groups, groupId, model).commits.map((commit) =>
     commit.offset
   );
@@ -209,7 +186,7 @@ function checkFirst(
   );
   const isRight = begins.some((begin) =>
     offset === begin || begin === anyOffset ||
-    (offset >= begin && (mayJump || begin < startOffsetMax))
+    (offset >= begin && (rules.isCompacted || begin < startOffsetMax))
   );
   demand(
     isRight,

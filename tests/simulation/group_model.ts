@@ -37,8 +37,6 @@ export interface CommitModel {
   commits: ModelCommit[];
   /** Whether there was a member that commits by itself. */
   isAutomatic: boolean;
-  /** What its members were told that it cannot be read: they have gone on behind it. */
-  readonly unreadable: Set<number>;
 }
 
 /** All groups. */
@@ -67,7 +65,6 @@ export function commitModel(
       partition,
       commits: [{ offset: nothingCommitted, number: 0, isUnordered: false }],
       isAutomatic: false,
-      unreadable: new Set(),
     };
     groups.byName.set(key, model);
   }
@@ -144,8 +141,7 @@ function checkHandled(model: CommitModel, offset: number): void {
   last!.offset = offset;
   for (let before = startOffsetMax; before < offset; before++) {
     const record = placed[before];
-    const isDone = record === undefined || record.isHandled || record.isGivenUp ||
-      model.unreadable.has(before);
+    const isDone = record === undefined || record.isHandled || record.isGivenUp;
     demand(
       isDone || rules.isCompacted,
       () => `group ${groupId} has committed ${offset} of ${name}, but ${before} was not handled`,

@@ -8,8 +8,8 @@
 import { closeConsumer, consumeEach, createTopic, listTopics, read } from "../../mod.ts";
 import type { ErrorCode, HandlerContext, LogRecord } from "../../mod.ts";
 import type { Clock } from "../../src/testing/mod.ts";
-import { noteUnreadable, pollCodes, refusedCodes } from "./consumer_actions.ts";
-import { commitModel, handlingGroup } from "./group_model.ts";
+import { pollCodes, refusedCodes } from "./consumer_actions.ts";
+import { handlingGroup } from "./group_model.ts";
 import { demand } from "./invariant.ts";
 import { joinGroup } from "./members.ts";
 import type { ModelRecord } from "./partition_model.ts";
@@ -70,7 +70,6 @@ export function handleEach(world: World): void {
         (record, context) => handle(world, open, record, context, surroundings),
         { concurrency, retriesMax, backoffMs: 3, deadLetterTopic, signal: stop.signal },
       ));
-    noteUnreadable(world, open, outcome);
     if (outcome.kind === "dead" || open.isClosing) return;
     world.handlings = world.handlings.filter((other) => other !== handling);
     await close(world, open);
@@ -171,9 +170,7 @@ function enterLane(world: World, open: OpenConsumer, record: ModelRecord, number
       earlier !== undefined && earlier.offset < offset && earlier.offset >= model.startOffsetMax &&
       String(earlier.record.key) === key
     );
-  const { unreadable } = commitModel(world.groups, handlingGroup, model);
-  const isInOrder = before === undefined || before.isHandled || before.isGivenUp ||
-    unreadable.has(before.offset);
+  const isInOrder = before === undefined || before.isHandled || before.isGivenUp;
   if (other !== undefined || !isInOrder) {
     world.failure ??= new Error(
       other === undefined

@@ -73,7 +73,7 @@ function notePosition(
   model: PartitionModel,
   position: number,
 ): void {
-  if (open.isPolling) open.sought.set(model, position);
+  if (open.isPolling) open.sought.set(model, [...open.sought.get(model) ?? [], position]);
   else open.positions.set(model, position);
   if (!open.isAutoCommitting) return;
   beginCommit(world.groups, commitModel(world.groups, open.groupId, model), position);

@@ -101,7 +101,6 @@ function refuseFile(random: SeededRandom, { kind }: DiskOperation): DiskFault | 
 
 /** Nothing goes wrong any more. */
 export function endWeather(world: World): void {
-  world.hasFlips = false;
   changeFaults(world, {});
 }
 

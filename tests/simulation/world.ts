@@ -77,7 +77,7 @@ export interface OpenConsumer {
   /** What could count as committed when it was given a partition. */
   readonly begins: Map<PartitionModel, readonly number[]>;
   /** Where it was moved to during a poll, which may have taken what it gives before. */
-  readonly sought: Map<PartitionModel, number>;
+  readonly sought: Map<PartitionModel, readonly number[]>;
   /** What it has paused, and how many polls it had begun then. */
   readonly paused: Map<PartitionModel, number>;
 }
@@ -115,7 +115,7 @@ export interface World {
   hasFaults: boolean;
   /** Whether something failed while it was opened: then some files may stay until the next time. */
   hadFaults: boolean;
-  /** Whether what is read may be wrong. */
+  /** Whether what is read in this life may be wrong; consumers tell of it later, too. */
   hasFlips: boolean;
   isClosing: boolean;
   /** Whether others fill the disk now and then. */
