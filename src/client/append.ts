@@ -6,6 +6,7 @@ import type { GatheredPlace } from "../log/gathered_appends.ts";
 import { gatherAppend, isWorthGathering } from "../log/gathered_appends.ts";
 import type { Ack, Log } from "../log/log.ts";
 import { appendBuilt, checkUsable } from "../log/log.ts";
+import { countFailedAppend } from "../log/log_stats.ts";
 import type { BatchBuilder } from "../record/batch_builder.ts";
 import {
   appendRecord,
@@ -118,12 +119,15 @@ export async function append<K = Content, V = Content>(
     const portion = call.portions[0]!;
     finishOpenBatch(portion, call.config, call.now);
     const { log, builder } = portion;
-    claimSpace(internals.diskSpace, log.stats, log.source, builder.batchStart, call.now);
+    claimSpace(internals.diskSpace, log.source, builder.batchStart, call.now);
     if (ack === "disk" && isWorthGathering(builder)) {
       place = gatherAppend(log, builder);
     } else {
       waiting = writePortion(portion, ack);
     }
+  } catch (error) {
+    countFailedAppend(call.topic.stats, error);
+    throw error;
   } finally {
     giveBack(call);
   }
@@ -179,6 +183,7 @@ export async function appendBatch<K = Content, V = Content>(
   } catch (error) {
     // Nobody waits for the partitions before the one that failed.
     for (const waiting of waits) waiting.catch(() => {});
+    countFailedAppend(call.topic.stats, error);
     throw error;
   } finally {
     giveBack(call);
@@ -326,7 +331,7 @@ function claimAll({ internals, topic, portions, now }: Call): void {
   let sizeBytes = 0;
   for (const { builder } of portions) sizeBytes += builder.batchStart;
   const target = portions.length === 1 ? portions[0]!.log.source : { topic: topic.name };
-  claimSpace(internals.diskSpace, topic.stats, target, sizeBytes, now);
+  claimSpace(internals.diskSpace, target, sizeBytes, now);
 }
 
 /** Writes the finished batches of a portion behind all that was appended before. */
@@ -360,7 +365,10 @@ async function offsetOfGathered(
   call: Call,
 ): Promise<number> {
   const { baseOffset, storedCount, failure } = await waitFor(outcome, signal, call);
-  if (index >= storedCount) throw asTopicDeleted(call.internals, call.topic, failure);
+  if (index >= storedCount) {
+    countFailedAppend(call.topic.stats, failure);
+    throw asTopicDeleted(call.internals, call.topic, failure);
+  }
   return baseOffset + index;
 }
 

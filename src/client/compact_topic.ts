@@ -13,7 +13,7 @@ import {
   inCleanerTurn,
 } from "../store/cleaner.ts";
 import { waitedTurn } from "../store/until_closed.ts";
-import { hasFolder, logOf, writeRecoveryPoints } from "../store/partitions.ts";
+import { hasFolder, logOf, writeRecoveryPoints, writeStartOffsets } from "../store/partitions.ts";
 import type { PartitionState, Store, StoreInternals, TopicState } from "../store/store.ts";
 import { checkOpen, getTopicState, openInternals } from "../store/store.ts";
 import { asStorageError } from "../store/store_errors.ts";
@@ -145,7 +145,8 @@ async function compactPartitions(call: Call): Promise<void> {
   const used = topic.partitions.filter((state) => hasFolder(internals, state));
   for (const state of used) await sealPartition(call, logOf(internals, topic, state));
   await turnOf(call);
-  // What was not recorded as being on disk might have to be replayed, so it must not be compacted.
+  // Nothing is compacted that a crash might bring back, or that might have to be replayed.
+  writeStartOffsets(internals);
   writeRecoveryPoints(internals);
   for (const state of used) await compactPartition(call, state);
 }

@@ -6,7 +6,7 @@
  * goes to the dead letter topic, and where there is none consuming ends with the error.
  */
 
-import { OttlaError } from "../errors.ts";
+import { isOttlaError, OttlaError } from "../errors.ts";
 import type { Timer } from "../platform/clock.ts";
 import type { HeaderInput, LogRecord } from "../record/record.ts";
 import { getTopicState } from "../store/store.ts";
@@ -59,7 +59,12 @@ export interface ConsumeEachOptions {
   readonly backoffMs?: number | undefined;
   /** The longest wait before a retry, in milliseconds; 10,000 unless given. */
   readonly backoffMsMax?: number | undefined;
-  /** Where records go that could not be handled; it must exist. */
+  /**
+   * Where records go that could not be handled; it must exist. Headers `dlt.topic`, `dlt.partition`
+   * and `dlt.offset` say which record it is, others why it is there. Of a record that is too large
+   * for the topic only these go there, with a header `dlt.omitted` that says so: what is in it has
+   * to be read where it lies, before retention removes it.
+   */
   readonly deadLetterTopic?: string | undefined;
   /** Ends the handling: what runs is waited for. The consumer stays open. */
   readonly signal?: AbortSignal | undefined;
@@ -86,6 +91,8 @@ const backoffMsDefault = 100;
 const backoffMsMaxDefault = 10_000;
 /** How many records wait for their handlers, for each one that runs. */
 const waitingPerHandler = 16;
+/** How much of an error's name and message a dead letter tells, in characters. */
+const errorTextMax = 4_096;
 const noOptions: ConsumeEachOptions = {};
 
 /**
@@ -94,7 +101,8 @@ const noOptions: ConsumeEachOptions = {};
  * When the consumer is closed, what was taken in (16 records for each handler that may run, at
  * most) is handled to its end and committed. When the signal ends it, or a partition goes to another
  * member, only the handlers that run are waited for, what is handled is committed, whether
- * `autoCommit` is on or not, and the rest is given out again. While one record takes its time,
+ * `autoCommit` is on or not, and the rest is given out again. An error of a poll, such as damage or
+ * a record that no serde reads, is told when all that was taken in before is handled. While one record takes its time,
  * 100,000 behind it may be handled before the others wait for it.
  *
  * @param consumer The consumer; it cannot be polled meanwhile.
@@ -103,8 +111,9 @@ const noOptions: ConsumeEachOptions = {};
  * @param options How many at once, and what to do with records that fail.
  * @returns Resolves when the consumer is closed or the signal has ended it, and nothing is under way
  * any more.
- * @throws TypeError or RangeError. What the handler threw last if there is no dead letter topic;
- * what `poll` or the last commit throws. Then what was not handled will be given out again.
+ * @throws TypeError or RangeError. What the handler threw last if there is no dead letter topic, or
+ * what that topic throws, such as `DISK_FULL`; what `poll` throws, damage included, or the last
+ * commit. Then what was not handled will be given out again.
  */
 export async function consumeEach<K, V>(
   consumer: Consumer<K, V>,
@@ -138,6 +147,8 @@ export async function consumeEach<K, V>(
     await pollAndHandle(handling, tracker);
     if (state.phase === "closing") await finishLanes(lanes);
   } catch (error) {
+    // Whoever is told to seek behind a record finds all handled that lies before it.
+    await finishLanes(lanes);
     handling.failure ??= { error };
   }
   options.signal?.removeEventListener("abort", abort);
@@ -249,7 +260,10 @@ async function endHandling(handling: Handling): Promise<void> {
   const offsets = isAutoCommitting(state) ? uncommittedHandled(state) : [];
   state.tracker = undefined;
   for (const entry of state.partitions) {
-    if (entry.handled >= 0 && entry.handled < entry.position) placeLater(entry, entry.handled);
+    if (entry.handled < 0 || entry.handled >= entry.position) continue;
+    placeLater(entry, entry.handled);
+    // What was found further ahead is told when it has come there again.
+    state.failures.delete(entry);
   }
   await saveOffsets(state, offsets).catch((error) => handling.failure ??= { error });
 }
@@ -318,13 +332,22 @@ async function sendDeadLetter(
   attempts: number,
   error: unknown,
 ): Promise<void> {
-  const stored = state.tracker?.stored.get(record) ?? (record as StoredContent);
-  const { key, value } = stored;
-  await append(state.handle, topic, {
-    key,
-    value,
-    headers: [...record.headers, ...deadLetterHeaders(state, record, attempts, error)],
-  });
+  const { key, value } = state.tracker?.stored.get(record) ?? (record as StoredContent);
+  const headers = deadLetterHeaders(state, record, attempts, error);
+  // On disk before the commit that is behind the record, or a power cut could take both.
+  const { ack } = state.options;
+  try {
+    const letter = { key, value, headers: [...record.headers, ...headers] };
+    await append(state.handle, topic, letter, { ack });
+  } catch (refusal) {
+    if (!isTooLarge(refusal)) throw refusal;
+    const omitted = { key: "dlt.omitted", value: textOfThrown(refusal) };
+    await append(state.handle, topic, { headers: [...headers, omitted] }, { ack });
+  }
+}
+
+function isTooLarge(error: unknown): boolean {
+  return isOttlaError(error, "MESSAGE_TOO_LARGE") || isOttlaError(error, "RECORD_LIST_TOO_LARGE");
 }
 
 /** Where a record came from and why it is here. */
@@ -335,7 +358,7 @@ function deadLetterHeaders(
   error: unknown,
 ): HeaderInput[] {
   const { groupId } = options;
-  const name = error instanceof Error ? String(error.name) : typeof error;
+  const name = error instanceof Error ? textOfThrown(error.name) : typeof error;
   const code = error instanceof OttlaError ? [{ key: "dlt.error.code", value: error.code }] : [];
   return [
     { key: "dlt.topic", value: record.topic },
@@ -344,8 +367,8 @@ function deadLetterHeaders(
     { key: "dlt.timestamp", value: String(record.timestamp) },
     ...(groupId === undefined ? [] : [{ key: "dlt.group", value: groupId }]),
     { key: "dlt.attempts", value: String(attempts) },
-    { key: "dlt.error.name", value: name },
+    { key: "dlt.error.name", value: name.slice(0, errorTextMax) },
     ...code,
-    { key: "dlt.error.message", value: textOfThrown(error) },
+    { key: "dlt.error.message", value: textOfThrown(error).slice(0, errorTextMax) },
   ];
 }

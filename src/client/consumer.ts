@@ -109,7 +109,7 @@ function consumerState(
     unplaced: new Set(),
     isReconcileDue: false,
     isInHand: false,
-    failure: undefined,
+    failures: new Map(),
     polling: undefined,
     wake: undefined,
     saving: new Set(),
@@ -142,10 +142,13 @@ function consumerHandle<K, V>(state: ConsumerState): Consumer<K, V> {
  * @returns Resolves with the records, in order within each partition; with none if the time is over.
  * While it waits the process stays alive.
  * @throws TypeError or RangeError, or TypeError if another poll is under way. OttlaError
- * `HANDLE_CLOSED`, `CORRUPT_MESSAGE` for damage (told once), `NO_OFFSET_FOR_PARTITION`,
- * `OFFSET_OUT_OF_RANGE` if there is to be no reset, `INVALID_RECORD` if a serde failed,
- * `FENCED_INSTANCE_ID`; what a listener, an assignor or a commit threw while partitions moved, an
- * `AggregateError` if several did; the signal's reason.
+ * `HANDLE_CLOSED`, `NO_OFFSET_FOR_PARTITION`, `OFFSET_OUT_OF_RANGE` if there is to be no reset,
+ * `KAFKA_STORAGE_ERROR`, `FENCED_INSTANCE_ID`. `CORRUPT_MESSAGE` for a batch that is damaged,
+ * `CODEC_MISSING` or `UNSUPPORTED_COMPRESSION_TYPE` for one that cannot be decompressed, with
+ * `startOffset` and `endOffset`, `INVALID_RECORD` with `offset` if a serde failed: the consumer
+ * stays in front of these and later polls try again, until it is moved with `seek`. What a listener,
+ * an assignor or a commit threw while partitions moved, an `AggregateError` if several did; the
+ * signal's reason.
  */
 export async function poll<K, V>(
   consumer: Consumer<K, V>,

@@ -19,9 +19,9 @@ import type { LogRecord } from "../record/record.ts";
 import { logOf } from "../store/partitions.ts";
 import { getPartitionState, getTopicState } from "../store/store.ts";
 import { asStorageError } from "../store/store_errors.ts";
-import type { ConsumedPartition, ConsumerState, PollFailure } from "./consumer_state.ts";
+import type { ConsumedPartition, ConsumerState } from "./consumer_state.ts";
 import { isGone } from "./consumer_state.ts";
-import { recordsOrGap, tellGap } from "./gaps.ts";
+import { isUnreadable, recordsOrGap, tellGap } from "./gaps.ts";
 import { offsetOfTime } from "./offsets.ts";
 import { textOfThrown } from "./thrown_text.ts";
 import { asTopicDeleted } from "./topic.ts";
@@ -49,10 +49,8 @@ export function takeRecords(state: ConsumerState, target: LogRecord[], recordsMa
       const recordBytes = (record.key?.length ?? 0) + (record.value?.length ?? 0);
       const error = deserializeRecord(state, entry, record);
       if (error !== undefined && state.tracker?.takeUndeserializable(record, error) !== true) {
-        state.failure ??= { error };
-        // The others have their turns before this one fails again.
-        state.current = (state.current + 1) % state.partitions.length;
-        return sizeBytes;
+        state.failures.set(entry, error);
+        break;
       }
       target.push(record);
       sizeBytes += recordBytes;
@@ -67,32 +65,36 @@ export function takeRecords(state: ConsumerState, target: LogRecord[], recordsMa
 
 /** The partition whose turn it is and that has a record; undefined if there is none now. */
 function entryWithRecords(state: ConsumerState): ConsumedPartition | undefined {
-  const { partitions } = state;
+  const { partitions, failures } = state;
   const present = partitions[state.current];
-  if (present !== undefined && !present.isPaused && present.index < present.records.length) {
-    return present;
-  }
+  if (present !== undefined && hasRecord(state, present)) return present;
   for (let tried = 0; tried < partitions.length; tried++) {
     state.current = (state.current + 1) % partitions.length;
     const entry = partitions[state.current]!;
-    if (entry.isPaused || state.unplaced.has(entry)) continue;
-    if (entry.index < entry.records.length) return entry;
-    // One failure is told at a time: until then nobody is looked at who might have another.
-    if (state.failure !== undefined) continue;
+    if (hasRecord(state, entry)) return entry;
+    // What failed is tried again when that was told.
+    if (entry.isPaused || state.unplaced.has(entry) || failures.has(entry)) continue;
     try {
       if (fillEntry(state, entry)) return entry;
     } catch (error) {
-      const action = `consume ${entry.topic}-${entry.partition}`;
-      state.failure = failureOf(entry, asStorageError(action, error));
+      // What it could not read is not passed over: the next look begins at the position again.
+      entry.cursor = undefined;
+      failures.set(entry, errorOf(entry, error));
     }
   }
   return undefined;
 }
 
-function failureOf(entry: ConsumedPartition, error: unknown): PollFailure {
-  const { cursor } = entry;
-  if (cursor === undefined || !isOttlaError(error, "CORRUPT_MESSAGE")) return { error };
-  return { error, damage: { entry, cursor, endOffset: cursor.offset } };
+function hasRecord({ failures }: ConsumerState, entry: ConsumedPartition): boolean {
+  return entry.index < entry.records.length && !entry.isPaused && !failures.has(entry);
+}
+
+/** What a poll is told of a partition that cannot be read, with the way on if there is one. */
+function errorOf({ topic, partition }: ConsumedPartition, error: unknown): unknown {
+  if (!isUnreadable(error)) return asStorageError(`consume ${topic}-${partition}`, error);
+  const { code, details, message } = error;
+  const text = `${message}; to go on behind it, seek to ${String(details["endOffset"])}`;
+  return new OttlaError(code, text, { cause: error, details });
 }
 
 /** Decodes the next batch of a partition that has a record behind its position. */

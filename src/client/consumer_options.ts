@@ -75,7 +75,10 @@ export interface ConsumerOptions<K = Uint8Array | null, V = Uint8Array | null> {
   readonly onRevoked?: PartitionsListener | undefined;
   /** Called with partitions that are gone already; nothing can be committed for them. */
   readonly onLost?: PartitionsListener | undefined;
-  /** Called for damage, and consuming goes on behind it; unless given, damage is an error, once. */
+  /**
+   * Called for damage, and consuming goes on behind it when it returns, also where that was only read
+   * wrongly. Unless given, polls fail until somebody seeks behind the damage.
+   */
   readonly onGap?: ((gap: ReadGap) => void) | undefined;
 }
 

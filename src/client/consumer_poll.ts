@@ -97,7 +97,7 @@ async function pollRecords(state: ConsumerState, options: PollOptions): Promise<
     const isEnough = records.length >= recordsMax || (records.length > 0 && sizeBytes >= bytesMin);
     const beforeMs = clock.now();
     const leftMs = endMs - beforeMs;
-    if (isEnough || leftMs <= 0 || state.failure !== undefined) break;
+    if (isEnough || leftMs <= 0 || state.failures.size > 0) break;
     // Either may have come while this poll awaited something else, when there was no wait to end.
     if (state.isReconcileDue || state.phase !== "open") continue;
     const commitOrEndMs = Math.min(leftMs, autoCommitDelay(state));
@@ -115,14 +115,11 @@ async function pollRecords(state: ConsumerState, options: PollOptions): Promise<
 
 /** What went wrong is told when there is nothing else to give. */
 function throwFailure(state: ConsumerState, records: readonly LogRecord[]): void {
-  const { failure } = state;
-  if (failure === undefined || records.length > 0) return;
-  state.failure = undefined;
-  const { error, damage } = failure;
-  // Whoever looks again begins behind the damage, unless the consumer was moved meanwhile.
-  if (damage !== undefined && damage.entry.cursor === damage.cursor) {
-    damage.entry.position = damage.endOffset;
-  }
+  if (state.failures.size === 0 || records.length > 0) return;
+  const [entry, error] = [...state.failures][0]!;
+  state.failures.delete(entry);
+  // Whoever tries again at once, and again, leaves a turn to others each time.
+  state.bytesSinceTurn = turnBytes;
   throw error;
 }
 
@@ -148,7 +145,7 @@ export function recordIterator<K, V>(state: ConsumerState): AsyncIterator<LogRec
   const nextNow = (): Result | undefined => {
     const entry = state.partitions[state.current];
     const isSlow = state.isReconcileDue || state.phase !== "open" || state.polling !== undefined ||
-      state.failure !== undefined || entry === undefined || entry.isPaused ||
+      state.failures.size > 0 || entry === undefined || entry.isPaused ||
       entry.index >= entry.records.length || !state.isInHand;
     if (isSlow) return undefined;
     entry.handled = entry.position;

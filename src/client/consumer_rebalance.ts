@@ -310,6 +310,7 @@ export function removeEntries(state: ConsumerState, partitions: readonly TopicPa
   if (removed.size === 0) return;
   for (const entry of removed) {
     state.unplaced.delete(entry);
+    state.failures.delete(entry);
     state.byName.delete(nameOfPartition(entry.topic, entry.partition));
   }
   state.tracker?.forget([...removed]);

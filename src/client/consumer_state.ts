@@ -78,17 +78,6 @@ export interface HandlingTracker {
   readonly abandon: () => void;
 }
 
-/** What went wrong while there were records to give out. */
-export interface PollFailure {
-  readonly error: unknown;
-  /** The damage that it is about: the partition goes on behind it once that was told. */
-  readonly damage?: {
-    readonly entry: ConsumedPartition;
-    readonly cursor: LogCursor;
-    readonly endOffset: number;
-  } | undefined;
-}
-
 /** What is inside a consumer. */
 export interface ConsumerState {
   readonly handle: Store;
@@ -111,8 +100,8 @@ export interface ConsumerState {
   isReconcileDue: boolean;
   /** Whether what was given out last is being dealt with, and not handled before more is asked for. */
   isInHand: boolean;
-  /** Thrown by the next poll that has nothing to give out. */
-  failure: PollFailure | undefined;
+  /** What keeps partitions from being read: thrown one by one, by polls that have nothing to give. */
+  readonly failures: Map<ConsumedPartition, unknown>;
   /** The poll that is under way, or the opening. */
   polling: Promise<readonly LogRecord[]> | undefined;
   /** Ends the wait that is under way. */

@@ -10,6 +10,7 @@
 import { isOttlaError } from "../errors.ts";
 import type { Log } from "../log/log.ts";
 import { appendBuilt } from "../log/log.ts";
+import { countFailedAppend } from "../log/log_stats.ts";
 import type { ProducedBatch } from "../log/producer_append.ts";
 import { appendProduced } from "../log/producer_append.ts";
 import { assignOffsets, finishBatch } from "../record/batch_builder.ts";
@@ -150,8 +151,7 @@ function sendBatch(producer: ProducerInternals, batch: ProducerBatch): boolean {
     const log = logOf(store, queue.route.topic, queue.state);
     if (!batch.isFinished) finish(producer, batch, log);
     if (!isTaken(producer, batch, log)) return true;
-    const { stats, source } = log;
-    claimSpace(store.diskSpace, stats, source, batch.builder!.batchStart, store.clock.now());
+    claimSpace(store.diskSpace, log.source, batch.builder!.batchStart, store.clock.now());
     appended = appendFinished(producer, batch, log);
   } catch (error) {
     return sendBatchFailed(producer, batch, error);
@@ -251,6 +251,7 @@ function sendBatchFailed(
 ): boolean {
   const { queue } = batch;
   const error = errorOf(producer, queue, thrown);
+  countFailedAppend(queue.route.topic.stats, error);
   if (!mayPass(producer, batch, error)) {
     giveUpBatch(producer, batch, error);
     return true;

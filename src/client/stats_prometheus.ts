@@ -1,6 +1,7 @@
 /**
- * Statistics as Prometheus reads them. Counters are per topic; what topics did that were deleted since,
- * or that are not told of, is counted with the topic `""`, so that a sum over all topics never falls.
+ * Statistics as Prometheus reads them. Counters are per topic and end with it: were what a deleted
+ * topic did added to another counter, a sum of rates would show it once more, all in one moment.
+ * Where not all topics are told of, the topic `""` stands for the others, deleted ones included.
  * Histograms are those of the store, in seconds and bytes.
  */
 
@@ -15,7 +16,7 @@ type TopicCounter = readonly [name: string, help: string, of: (counters: LogCoun
 const acks = ["disk", "os", "memory"] as const;
 
 const topicCounters: readonly TopicCounter[] = [
-  ["failed_appends", "Appends that were refused.", ({ appends }) => appends.failed],
+  ["failed_appends", "Appends that the disk did not take.", ({ appends }) => appends.failed],
   ["syncs", "Times that a log was brought to disk.", ({ syncMs }) => syncMs.count],
   ["failed_syncs", "Syncs that failed.", ({ failedSyncs }) => failedSyncs],
   ["reads", "Reads of log files.", ({ reads }) => reads.count],
@@ -84,19 +85,22 @@ function countersText({ topics, totals }: StoreStats): string {
   ].join("");
 }
 
-/** One sample a topic, and what is in the totals besides. */
+/** One sample a topic, and if there are others what is in the totals besides. */
 function samplesOf(
   topics: readonly TopicStats[],
-  totals: LogCounters,
+  totals: StoreStats["totals"],
   labels: MetricLabels,
   of: (counters: LogCounters) => number,
 ): MetricSample[] {
   let rest = of(totals);
+  let otherPartitions = totals.partitions;
   const samples = topics.map((topic) => {
     const value = of(topic);
     rest -= value;
+    otherPartitions -= topic.partitions;
     return { labels: { topic: topic.topic, ...labels }, value };
   });
+  if (otherPartitions === 0) return samples;
   return [...samples, { labels: { topic: "", ...labels }, value: rest }];
 }
 

@@ -13,6 +13,7 @@ import { batchBytesMax } from "../limits.ts";
 import { nextTurn } from "../platform/clock.ts";
 import type { Ack, Log } from "../log/log.ts";
 import { appendBuilt } from "../log/log.ts";
+import { countFailedAppend } from "../log/log_stats.ts";
 import { logCursor, nextBatch, readableEnd } from "../log/log_reader.ts";
 import type { BatchBuilder } from "../record/batch_builder.ts";
 import { appendRecord, batchBuilder, finishBatch, resetBuilder } from "../record/batch_builder.ts";
@@ -156,8 +157,10 @@ export function appendGroupRecords(
     const endOffset = buildBatches(builder, target, records, now);
     const done = appendBuilt(target, builder, endOffset, ack);
     return { baseOffset, done };
-  } catch (error) {
-    throw asStorageError(`write to the log of group ${groupId}`, error);
+  } catch (cause) {
+    const error = asStorageError(`write to the log of group ${groupId}`, cause);
+    countFailedAppend(topic.stats, error);
+    throw error;
   } finally {
     if (builder.bytes.length > builderBytesMax) Object.assign(builder, batchBuilder());
     resetBuilder(builder);

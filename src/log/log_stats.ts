@@ -7,6 +7,7 @@
  */
 
 import { getInt64 } from "../bytes/byte_reader.ts";
+import { isOttlaError } from "../errors.ts";
 import { preciseNow } from "../platform/clock.ts";
 import {
   appendChannel,
@@ -46,9 +47,8 @@ export interface LogStats {
   readonly disk: AppendCounts;
   readonly os: AppendCounts;
   readonly memory: AppendCounts;
-  /** Appends that a log was asked for, and those of them that it did: the others failed. */
-  begunAppends: number;
-  doneAppends: number;
+  /** Appends, and tries of a producer's batch, that the disk did not take. */
+  failedAppends: number;
   /** Sizes of batches in bytes, as they were written. */
   readonly batchBytes: Histogram;
   /** How long those at "disk" waited, in milliseconds: from the write until it was on disk. */
@@ -89,8 +89,7 @@ export function logStats(): LogStats {
     disk: { records: 0, batches: 0, bytes: 0 },
     os: { records: 0, batches: 0, bytes: 0 },
     memory: { records: 0, batches: 0, bytes: 0 },
-    begunAppends: 0,
-    doneAppends: 0,
+    failedAppends: 0,
     batchBytes: histogram(batchBytesBounds),
     acknowledgeMs: histogram(durationBounds),
     syncMs: histogram(durationBounds),
@@ -164,6 +163,18 @@ export function countBatches(
   if (!appendChannel.hasSubscribers) return;
   const { folder, source } = log;
   appendChannel.publish({ folder, ...source, ack, baseOffset, endOffset, batches, bytes });
+}
+
+/**
+ * Counts an append that failed, if it was not for what was to be appended. Whatever lets records in
+ * calls it once for each call that fails.
+ *
+ * @param stats Those of the topic.
+ * @param error What the caller gets.
+ */
+export function countFailedAppend(stats: LogStats, error: unknown): void {
+  const isOfDisk = isOttlaError(error, "DISK_FULL") || isOttlaError(error, "KAFKA_STORAGE_ERROR");
+  if (isOfDisk) stats.failedAppends++;
 }
 
 /**

@@ -12,7 +12,6 @@
  */
 
 import { OttlaError } from "../errors.ts";
-import type { LogStats } from "../log/log_stats.ts";
 import type { FileSystem } from "../platform/file_system.ts";
 
 /** What is kept free unless somebody says otherwise. */
@@ -75,7 +74,6 @@ export function findFreeBytes(fs: FileSystem, folder: string): number | undefine
  * Counts bytes that are about to be appended, if there is room for them.
  *
  * @param space The room.
- * @param stats Those of the topic, where an append that is refused counts as one that failed.
  * @param target What they are for.
  * @param sizeBytes How many.
  * @param now In milliseconds since the epoch.
@@ -83,13 +81,11 @@ export function findFreeBytes(fs: FileSystem, folder: string): number | undefine
  */
 export function claimSpace(
   space: DiskSpace,
-  stats: LogStats,
   target: SpaceTarget,
   sizeBytes: number,
   now: number,
 ): void {
   if (tryClaimSpace(space, sizeBytes, now)) return;
-  stats.begunAppends++;
   throw noSpaceError(space, target, sizeBytes);
 }
 

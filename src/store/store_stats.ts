@@ -47,7 +47,7 @@ export interface LogCounters {
     readonly disk: AppendStats;
     readonly os: AppendStats;
     readonly memory: AppendStats;
-    /** Appends that a log refused, because the disk was full or had failed for example. */
+    /** Appends, and tries of producers, that the disk did not take: it was full, or has failed. */
     readonly failed: number;
   };
   /** Sizes of appended batches, in bytes. */
@@ -223,7 +223,7 @@ function countersOf(stats: LogStats): LogCounters {
       disk: { ...disk },
       os: { ...os },
       memory: { ...memory },
-      failed: stats.begunAppends - stats.doneAppends,
+      failed: stats.failedAppends,
     },
     batchBytes: histogramStatsOf(stats.batchBytes),
     acknowledgeMs: histogramStatsOf(stats.acknowledgeMs),

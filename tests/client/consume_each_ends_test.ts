@@ -7,30 +7,27 @@ import { append, appendBatch } from "../../src/client/append.ts";
 import type { ConsumeEachOptions } from "../../src/client/consume_each.ts";
 import { consumeEach } from "../../src/client/consume_each.ts";
 import { closeConsumer, commit, openConsumer, poll } from "../../src/client/consumer.ts";
-import { assign, seek } from "../../src/client/consumer_positions.ts";
+import { assign, positionOf, seek } from "../../src/client/consumer_positions.ts";
+import type { Consumer } from "../../src/client/consumer_state.ts";
 import { stateOf } from "../../src/client/consumer_state.ts";
+import { json } from "../../src/client/serde.ts";
+import { topicOf } from "../../src/client/topic.ts";
 import { isOttlaError } from "../../src/errors.ts";
-import type { FileSystem } from "../../src/platform/file_system.ts";
 import { abandonStore } from "../../src/store/open_store.ts";
+import type { Store } from "../../src/store/store.ts";
 import { createTopic, deleteRecords, deleteTopic } from "../../src/store/topics.ts";
 import { manualClock } from "../../src/testing/manual_clock.ts";
-import {
-  numbered,
-  recordsIn,
-  settled,
-  storeFolder,
-  textOf,
-  withStore,
-} from "../support/store_fixture.ts";
+import { damageFirstBatch } from "../support/damage.ts";
+import { numbered, recordsIn, settled, textOf, withStore } from "../support/store_fixture.ts";
 import { committedTexts, worker } from "../support/workers.ts";
 
-/** Damages the first batch of a partition. */
-function damage(fs: FileSystem, topic: string): void {
-  const file = fs.open(`${storeFolder}/${topic}-0/00000000000000000000.log`, "write");
-  const byte = new Uint8Array(1);
-  fs.read(file, byte, 65);
-  fs.write(file, byte.map((value) => value ^ 0xff), 65);
-  fs.close(file);
+/** A consumer of topic `jobs`, whose values are numbers. */
+function jsonWorker(store: Store): Promise<Consumer<string | null, number | null>> {
+  return openConsumer(store, {
+    groupId: "workers",
+    topics: topicOf<string, number>("jobs", { value: json() }),
+    autoOffsetReset: "earliest",
+  });
 }
 
 describe("the end of consumeEach", () => {
@@ -119,24 +116,27 @@ describe("the end of consumeEach", () => {
     }, { clock });
   });
 
-  it("tells of damage once, and goes on behind it when it is begun again", async () => {
+  it("tells of damage each time it is begun, until somebody has sought behind it", async () => {
     await withStore(async (store, fs) => {
       await createTopic(store, "jobs");
       await createTopic(store, "chores");
       await append(store, "jobs", { value: "lost" });
       await appendBatch(store, "jobs", numbered(1, 3));
       await append(store, "chores", { value: "too" });
-      damage(fs, "jobs");
-      damage(fs, "chores");
+      damageFirstBatch(fs, "jobs");
+      damageFirstBatch(fs, "chores");
       const consumer = await worker(store);
       const seen: string[] = [];
       const isDamage = (error: unknown): boolean => isOttlaError(error, "CORRUPT_MESSAGE");
       const each = (options: ConsumeEachOptions = {}): Promise<void> =>
         consumeEach(consumer, ({ value }) => void seen.push(textOf(value)), options);
-      await assert.rejects(each(), isDamage);
-      await assert.rejects(each(), isDamage);
+      for (let times = 0; times < 4; times++) await assert.rejects(each(), isDamage);
+      seek(consumer, "jobs", 0, 1);
+      seek(consumer, "chores", 0, 1);
       const stop = new AbortController();
       const handling = each({ signal: stop.signal });
+      // What failed at once leaves a turn of the event loop to others before it is tried again.
+      await new Promise<void>((done) => setImmediate(done));
       await settled();
       stop.abort();
       await handling;
@@ -145,12 +145,65 @@ describe("the end of consumeEach", () => {
     });
   });
 
+  it("tells what cannot be read when all that lies before it was handled", async () => {
+    await withStore(async (store) => {
+      await createTopic(store, "jobs");
+      for (const value of ["0", "1", "2", "{broken", "4"]) await append(store, "jobs", { value });
+      const consumer = await jsonWorker(store);
+      const seen: unknown[] = [];
+      const ends: (() => void)[] = [];
+      const each = (): Promise<void> =>
+        consumeEach(consumer, ({ value }) => {
+          seen.push(value);
+          return new Promise((resolve) => ends.push(resolve));
+        }, { concurrency: 1 });
+      let isOver = false;
+      const handling = each().finally(() => isOver = true);
+      for (let count = 1; count <= 3; count++) {
+        await settled();
+        assert.deepEqual([seen.length, isOver], [count, false]);
+        ends.pop()!();
+      }
+      await assert.rejects(handling, /offset 3 of jobs-0: .* to go on behind it, seek to 4$/);
+      assert.deepEqual([seen, await committedTexts(store)], [[0, 1, 2], ["jobs 3"]]);
+    });
+  });
+
+  it("by a signal leaves what was found further ahead to be told in its turn", async () => {
+    await withStore(async (store) => {
+      await createTopic(store, "jobs");
+      for (const value of ["0", "1", "2", "{broken"]) await append(store, "jobs", { value });
+      const consumer = await jsonWorker(store);
+      const stop = new AbortController();
+      const { signal } = stop;
+      await consumeEach(consumer, () => stop.abort(), { concurrency: 1, signal });
+      const seen: unknown[] = [];
+      const handling = consumeEach(consumer, ({ value }) => void seen.push(value));
+      await assert.rejects(handling, /seek to 4$/);
+      assert.deepEqual(seen, [1, 2]);
+    });
+  });
+
+  it("tells first of the handler that fails before what cannot be read", async () => {
+    await withStore(async (store) => {
+      await createTopic(store, "jobs");
+      for (const value of ["0", "1", "{broken"]) await append(store, "jobs", { value });
+      const consumer = await jsonWorker(store);
+      const handling = consumeEach(consumer, async ({ value }) => {
+        await settled();
+        if (value === 1) throw new Error("no such job");
+      }, { concurrency: 1, retriesMax: 0 });
+      await assert.rejects(handling, /no such job/);
+      assert.equal(positionOf(consumer, "jobs", 0), 1);
+    });
+  });
+
   it("leaves nothing behind the last record uncommitted that is nothing to handle", async () => {
     const clock = manualClock();
     await withStore(async (store, fs) => {
       await createTopic(store, "jobs");
       await append(store, "jobs", { value: "lost" });
-      damage(fs, "jobs");
+      damageFirstBatch(fs, "jobs");
       const gaps: number[] = [];
       const consumer = await worker(store, {
         autoCommitIntervalMs: 1000,

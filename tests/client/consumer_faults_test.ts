@@ -9,9 +9,8 @@ import { closeConsumer, openConsumer, poll } from "../../src/client/consumer.ts"
 import type { ConsumedOffset, ConsumerOptions } from "../../src/client/consumer_options.ts";
 import { assign, assignmentOf, positionOf, seek } from "../../src/client/consumer_positions.ts";
 import type { Consumer } from "../../src/client/consumer_state.ts";
-import { commitOffsets, committedOffsets } from "../../src/client/groups.ts";
+import { commitOffsets } from "../../src/client/groups.ts";
 import { isOttlaError } from "../../src/errors.ts";
-import type { FileSystem } from "../../src/platform/file_system.ts";
 import { closeStore } from "../../src/store/open_store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { createTopic, deleteTopic } from "../../src/store/topics.ts";
@@ -22,7 +21,6 @@ import {
   openTestStore,
   settableClock,
   settled,
-  storeFolder,
   textOf,
   withStore,
 } from "../support/store_fixture.ts";
@@ -42,15 +40,6 @@ function reader(store: Store, options: Partial<ConsumerOptions> = {}): Promise<C
 
 async function polled(consumer: Consumer): Promise<string[]> {
   return (await poll(consumer, now)).map(({ value }) => textOf(value));
-}
-
-/** Damages the first batch of a partition. */
-function damage(fs: FileSystem, topic: string): void {
-  const file = fs.open(`${storeFolder}/${topic}-0/00000000000000000000.log`, "write");
-  const byte = new Uint8Array(1);
-  fs.read(file, byte, 65);
-  fs.write(file, byte.map((value) => value ^ 0xff), 65);
-  fs.close(file);
 }
 
 describe("where a consumer begins", () => {
@@ -110,6 +99,36 @@ describe("where a consumer begins", () => {
       });
     });
   }
+});
+
+describe("a partition that cannot be read", () => {
+  it("keeps no other from being read, and begins where it was when it can be again", async () => {
+    const disk = faultyDisk();
+    await withStore(async (store) => {
+      const topics = ["a", "b", "c"];
+      for (const topic of topics) {
+        await createTopic(store, topic);
+        await appendBatch(store, topic, numbered(0, 2));
+      }
+      const partitions = topics.map((topic) => ({ topic, partition: 0 }));
+      const consumer = await reader(store, { partitions });
+      failNext(disk, { operation: "read", code: "EIO", path: "/b-0/", times: 1000 });
+      const seen: string[] = [];
+      let failures = 0;
+      for (let polls = 0; polls < 10; polls++) {
+        try {
+          const records = await poll(consumer, { ...now, recordsMax: 1 });
+          seen.push(...records.map(({ topic, offset }) => `${topic} ${offset}`));
+        } catch (error) {
+          assert.ok(isOttlaError(error, "KAFKA_STORAGE_ERROR"));
+          failures++;
+        }
+      }
+      assert.deepEqual([seen.sort(), failures], [["a 0", "a 1", "c 0", "c 1"], 6]);
+      healDisk(disk);
+      assert.deepEqual(await polled(consumer), ["v0", "v1"]);
+    }, { fileSystem: disk.fs });
+  });
 });
 
 describe("a poll that waits", () => {
@@ -233,87 +252,6 @@ describe("a poll that waits", () => {
       setImmediate(() => isDue = true);
       for (let polls = 0; polls < 1000 && !isDue; polls++) await poll(consumer, now);
       assert.equal(isDue, true);
-    });
-  });
-});
-
-describe("damage", () => {
-  it("is not behind a consumer that was closed before it was told", async () => {
-    await withStore(async (store, fs) => {
-      await createTopic(store, "orders");
-      await createTopic(store, "bills");
-      await append(store, "orders", { value: "lost" });
-      await append(store, "orders", { value: "v1" });
-      await append(store, "bills", { value: "b0" });
-      damage(fs, "orders");
-      const options = { partitions: [orders, bills], autoCommitIntervalMs: 1_000_000 };
-      const isDamage = (error: unknown): boolean => isOttlaError(error, "CORRUPT_MESSAGE");
-      const first = await reader(store, options);
-      assert.deepEqual(await polled(first), ["b0"]);
-      await closeConsumer(first);
-      const second = await reader(store, options);
-      await assert.rejects(poll(second, now), isDamage);
-      await closeConsumer(second);
-      const offsets = await committedOffsets(store, "billing");
-      assert.deepEqual(offsets.map(({ topic, offset }) => `${topic} ${offset}`), [
-        "bills 1",
-        "orders 1",
-      ]);
-      assert.deepEqual(await polled(await reader(store, options)), ["v1"]);
-    });
-  });
-
-  it("of several partitions is told for each, once", async () => {
-    await withStore(async (store, fs) => {
-      const partitions = ["a", "b", "c"].map((topic) => ({ topic, partition: 0 }));
-      for (const { topic } of partitions) {
-        await createTopic(store, topic);
-        await append(store, topic, { value: "lost" });
-        await append(store, topic, { value: topic });
-        damage(fs, topic);
-      }
-      const consumer = await reader(store, { partitions });
-      const told: unknown[] = [];
-      const seen: string[] = [];
-      for (let times = 0; times < 10; times++) {
-        try {
-          seen.push(...await polled(consumer));
-        } catch (error) {
-          assert.ok(isOttlaError(error, "CORRUPT_MESSAGE"));
-          told.push(error.details["topic"]);
-        }
-      }
-      assert.deepEqual([told.sort(), seen.sort()], [["a", "b", "c"], ["a", "b", "c"]]);
-    });
-  });
-
-  it("that was found does not move a consumer that was moved since", async () => {
-    await withStore(async (store, fs) => {
-      await createTopic(store, "orders");
-      await createTopic(store, "bills");
-      await append(store, "bills", { value: "b0" });
-      await append(store, "orders", { value: "lost" });
-      for (const { value } of numbered(1, 4)) await append(store, "orders", { value });
-      damage(fs, "orders");
-      const consumer = await reader(store, { partitions: [orders, bills] });
-      assert.deepEqual(await polled(consumer), ["b0"]);
-      seek(consumer, "orders", 0, 3);
-      await assert.rejects(poll(consumer, now), (error) => isOttlaError(error, "CORRUPT_MESSAGE"));
-      assert.equal(positionOf(consumer, "orders", 0), 3);
-      assert.deepEqual(await polled(consumer), ["v3"]);
-    });
-  });
-
-  it("may be answered with a seek", async () => {
-    await withStore(async (store, fs) => {
-      await createTopic(store, "orders");
-      await append(store, "orders", { value: "lost" });
-      for (const { value } of numbered(1, 4)) await append(store, "orders", { value });
-      damage(fs, "orders");
-      const consumer: Consumer = await reader(store, {
-        onGap: () => seek(consumer, "orders", 0, 3),
-      });
-      assert.deepEqual(await polled(consumer), ["v3"]);
     });
   });
 });

@@ -151,6 +151,29 @@ describe("committing from outside", () => {
     }, { fileSystem: disk.fs });
   });
 
+  it("counts in the order of the calls, though some wait for what was consumed", async () => {
+    const disk = faultyDisk();
+    await withStore(async (store) => {
+      await makeOrders(store);
+      await commitOrder(store, 0, 1);
+      await appendBatch(store, "orders", numbered(10, 12), { ack: "os" });
+      holdSyncs(disk);
+      // The first has to wait until its records are on disk, those behind it have not.
+      const commits = [12, 0, 3].map((offset) => commitOrder(store, 0, offset));
+      let isDone = false;
+      Promise.allSettled(commits).then(() => isDone = true);
+      while (!isDone) {
+        await settled();
+        releaseSyncs(disk);
+        await new Promise((done) => setTimeout(done, 0));
+      }
+      disk.heldSyncs = undefined;
+      await Promise.all(commits);
+      const [committed] = await committedOffsets(store, "billing");
+      assert.equal(committed!.offset, 3);
+    }, { fileSystem: disk.fs });
+  });
+
   it("shows at once what the next opening will", async () => {
     const fs = memoryFileSystem();
     let store = await openTestStore(fs);

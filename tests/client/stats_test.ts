@@ -27,7 +27,7 @@ import {
   sendRange,
   statsOf,
 } from "../../mod.ts";
-import type { HistogramStats, StatsOptions, Store, StoreStats } from "../../mod.ts";
+import type { HistogramStats, Producer, StatsOptions, Store, StoreStats } from "../../mod.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
 import { powerCut, setFaults, simulatedDisk } from "../../src/testing/mod.ts";
 import { failNext, faultyDisk, healDisk } from "../support/faulty_file_system.ts";
@@ -173,27 +173,75 @@ test("of an append that fails half way what is stored is counted", async () => {
     const { totals, topics } = statsOf(store, { partitions: true });
     const { failed, os, disk: { records: recordsAtDisk } } = totals.appends;
     assert.ok(os.records > 0 && stored.length > 0);
-    assert.deepEqual([failed, recordsAtDisk], [2, stored.length]);
+    assert.deepEqual([failed, recordsAtDisk], [1 + 6 - stored.length, stored.length]);
     assert.equal(topics[0]!.partitionStats![0]!.offsets!.endOffset, os.records + recordsAtDisk);
     assert.equal(totals.batchBytes.sum, totals.logBytes);
   }, { fileSystem: disk.fs, diskFreeBytesMin: 0, ...smallSegments });
 });
 
-test("appends that are refused to keep room free are counted as failed", async () => {
-  const disk = { ...memoryFileSystem(), freeBytes: () => 1_000 };
+/** All ways in which records get in, each with a call that appends once. */
+const ways: readonly [string, (store: Store, producers: Producer[]) => Promise<unknown>][] = [
+  ["append at disk", (store) => append(store, "orders", { value }, { ack: "disk" })],
+  ["append at os", (store) => append(store, "orders", { value }, { ack: "os" })],
+  ["append at memory", (store) => append(store, "orders", { value }, { ack: "memory" })],
+  ["appendBatch", (store) => appendBatch(store, "orders", [{ value }, { value }])],
+  ["an idempotent producer", (_, [idempotent]) => send(idempotent!, "orders", { value })],
+  ["another producer", (_, [, other]) => send(other!, "orders", { value })],
+];
+const value = "x".repeat(1_000);
+
+for (
+  const [what, code] of [
+    ["there is too little room", "DISK_FULL"],
+    ["the disk takes nothing", "DISK_FULL"],
+    ["a sync has failed", "KAFKA_STORAGE_ERROR"],
+  ] as const
+) {
+  test(`when ${what} every call that fails counts once, and none that is wrong`, async () => {
+    const disk = faultyDisk();
+    const freeBytes = (): number => what === "there is too little room" ? 1_000 : 1_000_000;
+    const store = await openTestStore({ ...disk.fs, freeBytes }, { diskFreeBytesMin: 100 });
+    await createTopic(store, "orders");
+    const producers = [true, false].map((isIdempotent) =>
+      openProducer(store, { lingerMs: 0, retries: 0, idempotent: isIdempotent })
+    );
+    for (const producer of producers) await send(producer, "orders", { value: "x" });
+    await append(store, "orders", { value: "x" }, { ack: "os" });
+    let failed = 0;
+    if (what === "the disk takes nothing") {
+      failNext(disk, { operation: "write", code: "ENOSPC", path: ".log", times: 1_000 });
+    } else if (what === "a sync has failed") {
+      failNext(disk, { operation: "sync", code: "EIO", path: ".log" });
+      await assert.rejects(flush(store));
+    }
+    for (const [way, call] of ways) {
+      // It is written later.
+      if (what === "the disk takes nothing" && way === "append at memory") continue;
+      await assert.rejects(call(store, producers), { code }, way);
+      failed++;
+      assert.equal(topicOf(statsOf(store), "orders").appends.failed, failed, way);
+    }
+    // Those of one turn of the event loop are written together.
+    await Promise.allSettled([1, 2, 3].map(() => append(store, "orders", { value })));
+    failed += 3;
+    await assert.rejects(append(store, "orders", { value, timestamp: -2 }), RangeError);
+    await assert.rejects(appendBatch(store, "orders", [{ value: 5 as never }]), TypeError);
+    assert.equal(statsOf(store).totals.appends.failed, failed);
+    healDisk(disk);
+    await closeStore(store).catch(() => {});
+  });
+}
+
+test("commits that are refused are counted with the topic that they are written to", async () => {
+  const disk = faultyDisk();
   await withStore(async (store) => {
     await createTopic(store, "orders");
-    await append(store, "orders", { value: "x" }, { ack: "os" });
-    const value = "x".repeat(1_000);
-    for (const ack of ["disk", "os", "memory"] as const) {
-      await assert.rejects(append(store, "orders", { value }, { ack }), { code: "DISK_FULL" });
-    }
-    await assert.rejects(appendBatch(store, "orders", [{ value }]), { code: "DISK_FULL" });
-    const producer = openProducer(store, { lingerMs: 0, retries: 0 });
-    await assert.rejects(send(producer, "orders", { value }), { code: "DISK_FULL" });
-    const { failed, os, disk: { records } } = topicOf(statsOf(store), "orders").appends;
-    assert.deepEqual([failed, os.records, records], [5, 1, 0]);
-  }, { fileSystem: disk, diskFreeBytesMin: 100 });
+    const offsets = [{ topic: "orders", partition: 0, offset: 0 }];
+    await commitOffsets(store, "billing", offsets);
+    failNext(disk, { operation: "write", code: "ENOSPC", path: ".log" });
+    await assert.rejects(commitOffsets(store, "billing", offsets), { code: "DISK_FULL" });
+    assert.equal(topicOf(statsOf(store), "__consumer_offsets").appends.failed, 1);
+  }, { fileSystem: disk.fs });
 });
 
 test("syncs on the spot are counted like those in threads", async () => {
