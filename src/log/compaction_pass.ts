@@ -51,6 +51,8 @@ export interface CompactionPass {
   /** When it takes place, in milliseconds since the epoch. */
   readonly now: number;
   readonly deleteRetentionMs: number;
+  /** How large what becomes one segment may become. */
+  readonly segmentBytesMax: number;
   readRecords: number;
   keptRecords: number;
   /** Of those that went because they have no key. */
@@ -64,7 +66,7 @@ export interface CompactionPass {
  * @param map Where the last record of each key stands.
  * @param mapEndOffset Up to where the map was filled.
  * @param aborted The aborted transactions of what was not cleaned before.
- * @param times When it takes place, and how long tombstones stay.
+ * @param settings When it takes place, how long tombstones stay, and how large a segment may become.
  * @returns The pass.
  */
 export function compactionPass(
@@ -72,7 +74,7 @@ export function compactionPass(
   map: OffsetMap,
   mapEndOffset: number,
   aborted: AbortedBatches,
-  times: Pick<CompactionPass, "now" | "deleteRetentionMs">,
+  settings: Pick<CompactionPass, "now" | "deleteRetentionMs" | "segmentBytesMax">,
 ): CompactionPass {
   return {
     log,
@@ -80,8 +82,9 @@ export function compactionPass(
     mapEndOffset,
     aborted,
     states: producerStates(log.source),
-    now: times.now,
-    deleteRetentionMs: times.deleteRetentionMs,
+    now: settings.now,
+    deleteRetentionMs: settings.deleteRetentionMs,
+    segmentBytesMax: settings.segmentBytesMax,
     readRecords: 0,
     keptRecords: 0,
     keylessRecords: 0,
@@ -95,6 +98,7 @@ export function compactionPass(
  * @param target Where to.
  * @param batch The batch.
  * @param isLast Whether it is the last one of what becomes one segment.
+ * @param sizeBytesMax How large it may become.
  * @returns The aborted transaction that its marker, which stays, is of.
  * @throws As `filterBatch`.
  */
@@ -103,6 +107,7 @@ export function compactBatch(
   target: ByteWriter,
   batch: BatchView,
   isLast: boolean,
+  sizeBytesMax: number,
 ): AbortedTransaction | undefined {
   const horizon = deleteHorizonOf(batch);
   const isControl = isControlBatch(batch);
@@ -119,6 +124,7 @@ export function compactBatch(
     retainsEmpty,
     needsHorizon: isControl && isDiscarded,
     deleteHorizonMs: isLearned ? pass.now + pass.deleteRetentionMs : undefined,
+    sizeBytesMax,
   };
   pass.keptRecords += filterBatch(target, batch, filter);
   return ended;

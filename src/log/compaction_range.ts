@@ -70,8 +70,10 @@ export interface GroupedSegment {
  * @returns That, or the log's start if the log does not reach there.
  */
 export function firstDirtyOffsetOf(log: Log, recordedOffset: number | undefined): number {
-  const { startOffset, endOffset } = log;
+  const { startOffset, endOffset, isStartDue } = log;
   if (recordedOffset === undefined) return startOffset;
+  // Until the start is on disk a crash may bring back what lies before it.
+  if (isStartDue) return recordedOffset;
   return recordedOffset < startOffset || recordedOffset > endOffset ? startOffset : recordedOffset;
 }
 
@@ -92,6 +94,7 @@ export function cleanableRange(
 ): CleanableRange {
   const dirty = log.segments.slice(0, -1).filter((one) => one.endOffset > firstDirtyOffset);
   const limit = Math.min(
+    unrecordedStart(log),
     lastStableOffset(log),
     activeSegment(log).baseOffset,
     log.snapshots.recoveryPoint,
@@ -182,6 +185,11 @@ export function groupedSegment(segment: Segment): GroupedSegment & { readonly se
     indexBytes: sizeOfFile("index"),
     timeIndexBytes: sizeOfFile("timeindex"),
   };
+}
+
+/** Before a start that is not on disk there may be records again that no compaction has seen. */
+function unrecordedStart({ isStartDue }: Log): number {
+  return isStartDue ? -1 : Infinity;
 }
 
 /** The base of the first segment that is to be synced: until then its files must stay. */

@@ -120,9 +120,11 @@ export async function finishCleaned(
   writeCleaned(log, cleaned);
   segment.endOffset = last.endOffset;
   sealIndexes(segment, indexes);
-  // Where nothing in it has a timestamp retention goes by this. Retention may have taken the last.
-  const modifiedMs = fs.stat(last.log.path)?.modifiedMs;
-  if (modifiedMs !== undefined) fs.setModified(segment.log.path, modifiedMs);
+  if (segment.maxTimestamp < 0) {
+    // Retention goes by this then. It may have taken the last one away.
+    const modifiedMs = fs.stat(last.log.path)?.modifiedMs;
+    if (modifiedMs !== undefined) fs.setModified(segment.log.path, modifiedMs);
+  }
   await syncCleaned(cleaned, true);
   await writeWhole(log, segment, "index", encodeOffsetEntries(indexes.offset));
   await writeWhole(log, segment, "timeindex", encodeTimeEntries(indexes.time));

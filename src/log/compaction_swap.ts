@@ -31,7 +31,7 @@ import { cleanedPath, kindsOfCleaned } from "./compaction_segment.ts";
 import type { Log } from "./log.ts";
 import { poisonLog } from "./log.ts";
 import { storageError } from "./log_errors.ts";
-import { sweepRetired } from "./retired_segments.ts";
+import { trySweep } from "./retired_segments.ts";
 
 const action = "swapping in a compacted segment";
 /**
@@ -86,7 +86,7 @@ export async function swapIn(
   try {
     for (let left = sources.length; left > removedAtOnce; left -= removedAtOnce) {
       await turns.next();
-      sweepRetired(log, removedAtOnce);
+      trySweep(log, removedAtOnce);
     }
     await turns.next();
   } finally {
@@ -98,7 +98,7 @@ export async function swapIn(
 
 function removeReplaced(log: Log): void {
   syncNames(log);
-  sweepRetired(log);
+  trySweep(log);
 }
 
 /** What a sync of names has failed for once, nobody knows: old and new names may both be there. */

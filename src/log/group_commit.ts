@@ -45,9 +45,9 @@ export interface GroupCommit {
 }
 
 /**
- * The durability of a log of which everything is on disk.
+ * The durability of a log.
  *
- * @param syncedOffset Its end.
+ * @param syncedOffset Everything below it is on disk.
  * @param sync Begins to sync all that is written and tells up to which offset that is.
  * @param onSynced Called when `syncedOffset` has moved, before those who wait are told.
  * @param onFailed Called once, when a sync has failed.

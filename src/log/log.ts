@@ -31,18 +31,13 @@ import {
 } from "./accepted_batches.ts";
 import type { GatheredAppends } from "./gathered_appends.ts";
 import type { GroupCommit } from "./group_commit.ts";
-import {
-  hideUntilSynced,
-  rejectWaiters,
-  visibleEnd,
-  waitForNewSync,
-  waitUntilSynced,
-} from "./group_commit.ts";
+import { hideUntilSynced, rejectWaiters, visibleEnd, waitUntilSynced } from "./group_commit.ts";
 import type { LeaderEpochCache } from "./leader_epoch_cache.ts";
 import { noteEpoch } from "./leader_epoch_file.ts";
 import { batchTooLargeError, closedError, poisonError, storageError } from "./log_errors.ts";
 import type { LogStats } from "./log_stats.ts";
 import { countBatches } from "./log_stats.ts";
+import { syncFiles, writeUnwritten } from "./log_sync.ts";
 import type { ProducerSnapshots } from "./producer_snapshots.ts";
 import { takeSnapshotIfUsed } from "./producer_snapshots.ts";
 import type { ProducerStates } from "./producer_state.ts";
@@ -93,6 +88,11 @@ export interface Log {
   gathered: GatheredAppends | undefined;
   /** Segments with bytes that may not be on disk, in order. */
   readonly unsynced: Segment[];
+  /**
+   * Those of them that a recovery could not write again on a full disk, and from where on: whatever
+   * comes next has to, or a sync would be of nothing.
+   */
+  readonly unwritten: Map<Segment, number>;
   /** Called once, at the next change of the high watermark, and when the log is closed. */
   readonly watchers: Set<() => void>;
   /**
@@ -137,7 +137,6 @@ export function appendBuilt(
   endOffset: number,
   ack: Ack,
 ): Promise<void> | undefined {
-  log.stats.begunAppends++;
   checkUsable(log);
   const bytes = builtBytes(builder);
   const baseOffset = log.endOffset;
@@ -146,7 +145,6 @@ export function appendBuilt(
   if (ack === "memory" && bytes.length <= acceptedBytesMax) {
     acceptBatches(log, bytes, endOffset);
     countBatches(log, builder.view, bytes.length, ack, baseOffset);
-    log.stats.doneAppends++;
     return undefined;
   }
   try {
@@ -156,7 +154,6 @@ export function appendBuilt(
     // Also if it failed: of several runs the first may be written and the next one not.
     countBatches(log, builder.view, bytes.length, ack, baseOffset);
   }
-  log.stats.doneAppends++;
   assert(log.endOffset === endOffset, "the log ends where its last batch ends");
   if (ack === "disk") return waitUntilSynced(log.commit, endOffset, preciseNow(log.clock));
   advanceHighWatermark(log);
@@ -260,21 +257,6 @@ export function rollLog(log: Log): void {
 }
 
 /**
- * Waits until everything below an offset is on disk, and whatever else was done to the files: a
- * write that failed may have been cut off again.
- *
- * @param log The log.
- * @param endOffset Behind what must be on disk.
- * @returns Resolves when it is.
- */
-export function syncFiles(log: Log, endOffset: number): Promise<void> {
-  const { commit, unsynced } = log;
-  return unsynced.length > 0
-    ? waitForNewSync(commit, endOffset)
-    : waitUntilSynced(commit, endOffset);
-}
-
-/**
  * Saves the indexes of the active segment, so that recovery may begin behind them.
  *
  * @param log The log.
@@ -358,6 +340,7 @@ function checkBatchSizes(log: Log, bytes: Uint8Array, view: DataView): void {
 
 /** Writes whole batches, in runs that fit into a segment. */
 function writeBatches(log: Log, bytes: Uint8Array, view: DataView, isHidden: boolean): void {
+  writeUnwritten(log);
   for (let start = 0; start < bytes.length;) {
     const active = segmentForBatch(log, view, start);
     const roomBytes = log.config.segmentBytes - active.sizeBytes;

@@ -11,6 +11,7 @@
  * appended meanwhile is none of its business: it cleans sealed segments alone.
  */
 
+import { batchBytesMax, segmentBytesMax } from "../limits.ts";
 import { positionForOffset } from "../segment/segment_load.ts";
 import type { Segment } from "../segment/segment.ts";
 import type { BatchView } from "../record/batch_view.ts";
@@ -56,6 +57,8 @@ export interface LogCleaning {
   readonly onProgress?: ((bytesDone: number, bytesTotal: number) => void) | undefined;
   /** How many keys fit into one compaction. */
   readonly mapLimits?: OffsetMapLimits | undefined;
+  /** How large a segment may become; as large as any unless given. */
+  readonly segmentBytesMax?: number;
 }
 
 /** What a compaction did. */
@@ -89,8 +92,8 @@ interface LearnedKeys {
  * @param cleaning What to clean, and how. Nobody else compacts the log at the same time.
  * @returns Resolves with what was done, on disk.
  * @throws OttlaError `CORRUPT_MESSAGE` at damage, `DISK_FULL`, `KAFKA_STORAGE_ERROR`,
- * `CODEC_MISSING`, `BUFFER_EXHAUSTED`, `HANDLE_CLOSED`; what the file system throws, and what
- * `nextTurn` throws. Every segment is then as it was, or compacted.
+ * `CODEC_MISSING`, `BUFFER_EXHAUSTED`, `RECORD_LIST_TOO_LARGE`, `HANDLE_CLOSED`; what the file
+ * system throws, and what `nextTurn` throws. Every segment is then as it was, or compacted.
  */
 export async function cleanLog(log: Log, cleaning: LogCleaning): Promise<LogCleaned> {
   checkUsable(log);
@@ -106,7 +109,7 @@ export async function cleanLog(log: Log, cleaning: LogCleaning): Promise<LogClea
     learned.map,
     learned.endOffset,
     abortedBatches(learned.aborted),
-    cleaning,
+    { segmentBytesMax, ...cleaning },
   );
   const sources = sealed.filter(({ baseOffset }) => baseOffset < learned.endOffset);
   const groups = groupSegments(sources.map(groupedSegment), log.config);
@@ -242,13 +245,20 @@ async function copyGroup(
   turns: CompactionTurns,
 ): Promise<boolean> {
   const last = sources.findLast(({ sizeBytes }) => sizeBytes > 0);
+  // How much batches may gain, so that what is left of all of them fits into one segment.
+  let spareBytes = pass.segmentBytesMax -
+    sources.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   for (const source of sources) {
     const isThere = await scanSegment(log, source, 0, turnsWithSync(turns, cleaned), (
       batch,
       isLastOfSegment,
     ) => {
       const isLast = isLastOfSegment && source === last;
-      const aborted = compactBatch(pass, cleaned.target, batch, isLast);
+      const { target } = cleaned;
+      const start = target.position;
+      const sizeBytesMax = Math.min(batchBytesMax, batch.sizeBytes + spareBytes);
+      const aborted = compactBatch(pass, target, batch, isLast, sizeBytesMax);
+      spareBytes -= target.position - start - batch.sizeBytes;
       if (aborted !== undefined) cleaned.aborted.push(aborted);
     }, () => writeCleaned(log, cleaned));
     if (!isThere) return false;

@@ -3,7 +3,8 @@
 import { syncIndexFiles } from "../segment/index_file.ts";
 import { sealSegment } from "../segment/segment_load.ts";
 import type { Log } from "./log.ts";
-import { abandonLog, activeSegment, checkUsable, syncFiles, tryWriteAccepted } from "./log.ts";
+import { abandonLog, activeSegment, checkUsable, tryWriteAccepted } from "./log.ts";
+import { syncFiles } from "./log_sync.ts";
 import { syncSnapshots, takeSnapshotIfUsed } from "./producer_snapshots.ts";
 import { sweepRetired } from "./retired_segments.ts";
 import { syncTransactionIndexes } from "./transaction_indexes.ts";

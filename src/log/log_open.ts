@@ -25,6 +25,7 @@ import { closePooledFile, handleOf } from "../platform/file_pool.ts";
 import type { FileSystem } from "../platform/file_system.ts";
 import { isDiskFull } from "../platform/file_system.ts";
 import { folderOf, joinPath } from "../platform/files.ts";
+import { warn } from "../platform/warning.ts";
 import type { BatchSource } from "../record/batch_view.ts";
 import { emptyIndexes, saveIndexFiles, syncIndexFilesNow } from "../segment/index_file.ts";
 import type { Segment } from "../segment/segment.ts";
@@ -69,6 +70,8 @@ export interface LogPlace {
   readonly recoveryPoint: number;
   /** The first offset that can be read, as it was last recorded. */
   readonly startOffset: number;
+  /** Up to where it is recorded to have been on disk, however it was left. */
+  readonly reachedOffset?: number | undefined;
   /**
    * Whether a broker that was killed had it open last. Such a log may have producers and no snapshot
    * that says so, so its recovered segments are read from their beginning, as Kafka does.
@@ -125,6 +128,8 @@ interface Walk {
   /** Where recovery began. */
   recoveredOffset: number;
   hasProducers: boolean;
+  /** Which segments could not be written again, and from where on. */
+  readonly unwritten: Map<Segment, number>;
 }
 
 function openSegments(place: LogPlace): OpenedLog {
@@ -140,8 +145,9 @@ function openSegments(place: LogPlace): OpenedLog {
     tornBytes: 0,
     recoveredOffset: Infinity,
     hasProducers: false,
+    unwritten: new Map(),
   };
-  const { segments, gaps } = walk;
+  const { segments } = walk;
   for (const [index, baseOffset] of bases.entries()) {
     const nextBase = bases[index + 1];
     if (nextBase !== undefined && isOnDisk(place, nextBase)) {
@@ -152,8 +158,12 @@ function openSegments(place: LogPlace): OpenedLog {
       break;
     }
   }
+  // A recovery that failed, or died, may have left names that only look as if they were on disk.
+  if (walk.scannedSegments > 0) place.pool.fs.syncFolder(place.folder);
   const isReset = startAt(place, segments);
-  const log = newLog(place, segments, gaps, snapshotOffsets);
+  if (isReset) walk.unwritten.clear();
+  const log = newLog(place, walk, snapshotOffsets);
+  warnIfShort(log, place.reachedOffset);
   const { recoveredOffset, hasProducers, scannedBytes, tornBytes } = walk;
   log.stats.recoveredSegments += walk.scannedSegments;
   log.stats.recoveredBytes += scannedBytes;
@@ -161,6 +171,16 @@ function openSegments(place: LogPlace): OpenedLog {
   const replayed = loadProducers(log, { recoveredOffset, hasProducers, isReset });
   if (replayed !== undefined) restoreTransactionIndexes(log, replayed, transactionIndexes);
   return { log, scannedBytes, tornBytes };
+}
+
+/** A log goes on where it ends, as a broker would let it; whoever has cut it may not know. */
+function warnIfShort({ source, endOffset }: Log, reachedOffset = 0): void {
+  if (endOffset >= reachedOffset) return;
+  warn(
+    `Records of ${source.topic}-${source.partition} are missing: it ends at offset ${endOffset}, ` +
+      `and was on disk up to offset ${reachedOffset}; what is appended now gets their offsets, ` +
+      "unless the store is repaired before",
+  );
 }
 
 /**
@@ -212,11 +232,16 @@ function recoverSegment(
   walk.scannedBytes += result.scannedBytes;
   walk.recoveredOffset = Math.min(walk.recoveredOffset, baseOffset);
   walk.hasProducers ||= result.hasProducers;
-  writeAgain(
-    segment,
-    recoveryPoint > baseOffset ? positionForOffset(segment, config, recoveryPoint) : 0,
-  );
-  syncRecovered(place, segment);
+  const start = recoveryPoint > baseOffset ? positionForOffset(segment, config, recoveryPoint) : 0;
+  try {
+    writeAgain(segment, start);
+  } catch (error) {
+    // What is there can be read. It is tried again before anything is appended or synced.
+    if (!isDiskFull(error)) throw error;
+    walk.unwritten.set(segment, start);
+  }
+  // What readers will be shown must not be lost to a power cut that comes after the recovery.
+  place.pool.fs.syncDataNow(handleOf(place.pool, segment.log));
   return hole !== undefined;
 }
 
@@ -255,13 +280,9 @@ function startAt(place: LogPlace, segments: Segment[]): boolean {
   return true;
 }
 
-function newLog(
-  place: LogPlace,
-  segments: Segment[],
-  gaps: Gap[],
-  snapshotOffsets: number[],
-): Log {
+function newLog(place: LogPlace, walk: Walk, snapshotOffsets: number[]): Log {
   const { pool, folder } = place;
+  const { segments, gaps, unwritten } = walk;
   const endOffset = segments.at(-1)!.endOffset;
   const epochs = readEpochs(pool.fs, joinPath(folder, epochCheckpointName));
   const log: Log = {
@@ -278,7 +299,7 @@ function newLog(
     leaderEpoch: place.leaderEpoch,
     epochs: leaderEpochCache(epochs.filter((entry) => entry.startOffset < endOffset)),
     commit: groupCommit(
-      endOffset,
+      unwritten.size === 0 ? endOffset : Math.min(place.recoveryPoint, endOffset),
       () => syncLog(log),
       () => {
         countAcknowledged(log);
@@ -293,7 +314,8 @@ function newLog(
     transactionIndexes: undefined,
     accepted: acceptedBatches(),
     gathered: undefined,
-    unsynced: [],
+    unsynced: [...unwritten.keys()],
+    unwritten,
     watchers: new Set(),
     doomed: [],
     copyCount: 0,
@@ -353,12 +375,4 @@ function cutTornTail(place: LogPlace, segment: Segment): number {
   const count = cutTail(place, segment, segment.sizeBytes);
   truncateSegment(segment, segment.indexes!, segment.sizeBytes, segment.endOffset);
   return count;
-}
-
-/** What readers will be shown must not be lost to a power cut that comes after the recovery. */
-function syncRecovered(place: LogPlace, segment: Segment): void {
-  const { fs } = place.pool;
-  fs.syncDataNow(handleOf(place.pool, segment.log));
-  // A segment gets its first bytes when its name is on disk; that of an empty one may not be.
-  if (segment.sizeBytes === 0) fs.syncFolder(place.folder);
 }

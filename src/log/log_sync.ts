@@ -5,12 +5,14 @@ import type { FilePool } from "../platform/file_pool.ts";
 import { handleOf, pinFile } from "../platform/file_pool.ts";
 import { syncIndexFiles } from "../segment/index_file.ts";
 import type { Segment } from "../segment/segment.ts";
+import { waitForNewSync, waitUntilSynced } from "./group_commit.ts";
 import type { Log } from "./log.ts";
 import { activeSegment } from "./log.ts";
 import { countFailedSync, countSync } from "./log_stats.ts";
 import { syncSnapshots } from "./producer_snapshots.ts";
 import { unpinSegment } from "./retired_segments.ts";
-import { closedError } from "./log_errors.ts";
+import { closedError, storageError } from "./log_errors.ts";
+import { writeAgain } from "./torn_tail.ts";
 
 /** Who syncs a file now, and who waits for his turn. */
 interface SyncTurns {
@@ -68,6 +70,41 @@ export function syncLog(log: Log): { endOffset: number; done: Promise<void> | un
     throw error;
   });
   return { endOffset, done };
+}
+
+/**
+ * Waits until everything below an offset is on disk, and whatever else was done to the files: a
+ * write that failed may have been cut off again.
+ *
+ * @param log The log.
+ * @param endOffset Behind what must be on disk.
+ * @returns Resolves when it is.
+ * @throws OttlaError `KAFKA_STORAGE_ERROR` if the disk fails, or as `writeUnwritten`.
+ */
+export async function syncFiles(log: Log, endOffset: number): Promise<void> {
+  writeUnwritten(log);
+  const { commit, unsynced } = log;
+  await (unsynced.length > 0
+    ? waitForNewSync(commit, endOffset)
+    : waitUntilSynced(commit, endOffset));
+}
+
+/**
+ * Writes again what a recovery could not on a full disk.
+ *
+ * @param log The log.
+ * @throws OttlaError `DISK_FULL` if there still is no room for it, `KAFKA_STORAGE_ERROR`; what is
+ * there can be read all the same.
+ */
+export function writeUnwritten(log: Log): void {
+  for (const [segment, start] of log.unwritten) {
+    try {
+      writeAgain(segment, start);
+    } catch (cause) {
+      throw storageError(log, cause, "write again what a crash has left of");
+    }
+    log.unwritten.delete(segment);
+  }
 }
 
 /**

@@ -15,6 +15,7 @@ import { producerIdOf, viewBatch } from "../record/batch_view.ts";
 import type { Ack, Log } from "./log.ts";
 import { activeSegment, appendBuilt, checkUsable, writeAccepted } from "./log.ts";
 import { waitUntilSynced } from "./group_commit.ts";
+import { writeUnwritten } from "./log_sync.ts";
 import { takeSnapshot } from "./producer_snapshots.ts";
 import {
   checkBatch,
@@ -111,5 +112,6 @@ function waitForOriginal(log: Log, lastOffset: number, ack: Ack): Promise<void> 
   if (ack === "memory") return undefined;
   if (lastOffset >= activeSegment(log).endOffset) writeAccepted(log);
   if (ack === "os" || lastOffset < log.commit.syncedOffset) return undefined;
+  writeUnwritten(log);
   return waitUntilSynced(log.commit, lastOffset + 1);
 }

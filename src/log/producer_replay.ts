@@ -39,7 +39,7 @@ import {
   writeSnapshotAgain,
 } from "./producer_snapshots.ts";
 import type { ProducerStates } from "./producer_state.ts";
-import { forgetEnded, replayBatch } from "./producer_state.ts";
+import { forgetEnded, producerStates, replayBatch } from "./producer_state.ts";
 
 /** What the opening of a log did before its producers are looked at. */
 export interface LogOpening {
@@ -139,6 +139,31 @@ function tryWriteSnapshot(log: Log, offset: number): boolean {
     if (!(error instanceof OttlaError)) throw error;
     return false;
   }
+}
+
+/**
+ * Makes sure that a snapshot which a recovery trusts knows of the producers whose batches go with
+ * the segments that were taken out of the log. Each roll takes one; but that may have failed, or
+ * have waited for what was accepted to be written, and then lies beyond the recovery point.
+ *
+ * @param log The log, its start recorded.
+ * @throws As `takeSnapshot`, and what the file system throws.
+ */
+export function rememberRetired(log: Log): void {
+  const { snapshots: { offsets }, producers, doomed, source } = log;
+  if (offsets.length === 0 && producers.byId.size === 0) return;
+  const { baseOffset } = log.segments[0]!;
+  const limit = trustedOffset(log);
+  if (offsets.some((offset) => offset >= baseOffset && offset <= limit)) return;
+  const states = producerStates(source);
+  const loaded =
+    offsets.findLast((offset) => offset < baseOffset && loadSnapshot(log, offset, states)) ?? 0;
+  for (const segment of doomed) {
+    // What a compaction has replaced is in what took its place.
+    const isRetired = segment.asideSuffix === "" && segment.endOffset <= baseOffset;
+    if (isRetired && segment.endOffset > loaded) replaySegment(log, segment, loaded, states, []);
+  }
+  writeSnapshot(log, baseOffset, states);
 }
 
 /**

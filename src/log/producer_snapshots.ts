@@ -116,12 +116,17 @@ export function takeSnapshot(log: Log): void {
  *
  * @param log The log.
  * @param offset Where what is known ends.
+ * @param states What is known; what the log knows now unless given.
  * @throws As `takeSnapshot`.
  */
-export function writeSnapshot(log: Log, offset: number): void {
+export function writeSnapshot(
+  log: Log,
+  offset: number,
+  states: ProducerStates = log.producers,
+): void {
   const { snapshots } = log;
   const path = pathOf(log, offset);
-  const bytes = printProducerSnapshot(entriesOf(log.producers));
+  const bytes = printProducerSnapshot(entriesOf(states));
   const { fs } = log.pool;
   try {
     writeWhole(fs, path, bytes);

@@ -6,6 +6,7 @@ import { closePooledFile, unpinFile } from "../platform/file_pool.ts";
 import type { Segment } from "../segment/segment.ts";
 import { removeSegmentFiles } from "../segment/segment.ts";
 import type { Log } from "./log.ts";
+import { rememberRetired } from "./producer_replay.ts";
 import { sweepSnapshots, syncSnapshotsNow } from "./producer_snapshots.ts";
 
 /**
@@ -14,7 +15,7 @@ import { sweepSnapshots, syncSnapshotsNow } from "./producer_snapshots.ts";
  * @param log The log, open or being closed: the files of a closed one may belong to whoever has
  * opened it again. One that is poisoned keeps them until it is opened again.
  * @param countMax How many segments lose their files at most, where there is time for the rest later.
- * @throws What the file system throws; as `syncSnapshotsNow`.
+ * @throws What the file system throws; as `rememberRetired` and `syncSnapshotsNow`.
  */
 export function sweepRetired(log: Log, countMax = Infinity): void {
   const { doomed } = log;
@@ -22,6 +23,7 @@ export function sweepRetired(log: Log, countMax = Infinity): void {
   const isKept = log.copyCount > 0 || log.isStartDue || log.commit.failure !== undefined;
   if (doomed.length === 0 || isKept) return;
   // From here on only snapshots know of the producers that have no batch in what is left.
+  rememberRetired(log);
   syncSnapshotsNow(log);
   sweepSnapshots(log);
   // What a crash leaves of them lies below the start of the log, and goes with the next retention.
@@ -34,6 +36,7 @@ export function sweepRetired(log: Log, countMax = Infinity): void {
       // First, as a removal that fails may leave no file to be synced.
       const unsyncedIndex = log.unsynced.indexOf(segment);
       if (unsyncedIndex >= 0) log.unsynced.splice(unsyncedIndex, 1);
+      log.unwritten.delete(segment);
       removeSegmentFiles(segment);
       countLeft--;
       doomed.splice(index, 1);
@@ -76,12 +79,15 @@ export function releaseFiles(log: Log): void {
 }
 
 /**
- * Whoever lets go of a segment did not ask for its removal; what fails now is tried again by the
- * next sweep.
+ * As `sweepRetired`, for someone who did not ask for the removal: what fails now is tried again by
+ * the next sweep.
+ *
+ * @param log The log.
+ * @param countMax How many segments lose their files at most.
  */
-function trySweep(log: Log): void {
+export function trySweep(log: Log, countMax = Infinity): void {
   try {
-    sweepRetired(log);
+    sweepRetired(log, countMax);
   } catch (error) {
     if (!(error instanceof Error && "code" in error)) throw error;
   }

@@ -103,23 +103,18 @@ export function cutTail(place: SegmentPlace, segment: Segment, position: number)
  *
  * @param segment A segment of which a process that died may have failed to sync the end.
  * @param start Where to begin.
- * @throws What the file system throws.
+ * @throws What the file system throws: on a full disk too, where even that takes new room (btrfs).
  */
 export function writeAgain(segment: Segment, start: number): void {
   const { fs } = segment.pool;
   const file = handleOf(segment.pool, segment.log);
   const buffer = new Uint8Array(Math.min(copyBytes, segment.sizeBytes - start));
-  try {
-    for (let position = start; position < segment.sizeBytes;) {
-      const wanted = Math.min(buffer.length, segment.sizeBytes - position);
-      const read = fs.read(file, buffer.subarray(0, wanted), position);
-      if (read === 0) break;
-      fs.write(file, buffer.subarray(0, read), position);
-      position += read;
-    }
-  } catch (error) {
-    // Where even that takes new room (btrfs) the records can be read at least.
-    if (!isDiskFull(error)) throw error;
+  for (let position = start; position < segment.sizeBytes;) {
+    const wanted = Math.min(buffer.length, segment.sizeBytes - position);
+    const read = fs.read(file, buffer.subarray(0, wanted), position);
+    if (read === 0) break;
+    fs.write(file, buffer.subarray(0, read), position);
+    position += read;
   }
 }
 

@@ -77,14 +77,31 @@ export function replaceFile(fs: FileSystem, path: string, bytes: Uint8Array): vo
  * @returns The folders that were made, the deepest first.
  */
 export function makeFolderSynced(fs: FileSystem, folder: string): string[] {
-  const made: string[] = [];
-  for (let path = folder; fs.stat(path) === undefined && folderOf(path) !== path;) {
-    made.push(path);
-    path = folderOf(path);
+  const missing: string[] = [];
+  let present = folder;
+  while (fs.stat(present) === undefined && folderOf(present) !== present) {
+    missing.push(present);
+    present = folderOf(present);
   }
-  fs.makeFolder(folder);
-  for (const path of made) fs.syncFolder(folderOf(path));
-  return made;
+  syncIfAllowed(fs, folderOf(present));
+  for (const path of missing.toReversed()) {
+    fs.makeFolder(path);
+    fs.syncFolder(folderOf(path));
+  }
+  return missing;
+}
+
+/**
+ * What lies in the folder may have been made by a process that died before it was on disk. But not by
+ * one that may not read the folder.
+ */
+function syncIfAllowed(fs: FileSystem, folder: string): void {
+  try {
+    fs.syncFolder(folder);
+  } catch (error) {
+    const isDenied = error instanceof Error && error.name === "NotCapable";
+    if (!isDenied && !hasErrorCode(error, "EACCES")) throw error;
+  }
 }
 
 /**

@@ -7,9 +7,12 @@ import { emitWarning } from "node:process";
  * process's `warning` event.
  *
  * @param message What happened.
- * @param cause The error behind it, shown with its stack where the runtime shows details.
+ * @param cause The error behind it, if there is one, shown with its stack where the runtime shows
+ * details.
  */
-export function warn(message: string, cause: unknown): void {
+export function warn(message: string, cause?: unknown): void {
+  const type = "OttlaWarning";
+  if (cause === undefined) return emitWarning(message, { type });
   const detail = cause instanceof Error ? cause.stack ?? cause.message : String(cause);
-  emitWarning(message, { type: "OttlaWarning", detail });
+  emitWarning(message, { type, detail });
 }

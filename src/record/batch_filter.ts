@@ -12,6 +12,7 @@ import type { ByteWriter } from "../bytes/byte_writer.ts";
 import { makeRoom, writeBytes } from "../bytes/byte_writer.ts";
 import { crc32c } from "../bytes/crc32c.ts";
 import { sizeOfVarint, sizeOfVarlong, writeVarint, writeVarlong } from "../bytes/varint.ts";
+import { OttlaError } from "../errors.ts";
 import {
   attribute,
   batchHeaderBytes,
@@ -36,6 +37,8 @@ export interface BatchFilter {
   readonly needsHorizon: boolean;
   /** The horizon it gets if it has none, in milliseconds since the epoch; undefined: none yet. */
   readonly deleteHorizonMs: number | undefined;
+  /** How large the batch may become; it gets no horizon if it is too large with one. */
+  readonly sizeBytesMax: number;
 }
 
 /** Which records of a batch stay, and what they have in common. */
@@ -46,6 +49,12 @@ interface Retained {
   hasTombstone: boolean;
   firstTimestamp: number;
   maxTimestamp: number;
+}
+
+/** What the timestamps of a batch are counted from: its horizon, if it has one. */
+interface Base {
+  readonly horizon: number | undefined;
+  readonly timestamp: number;
 }
 
 /** Larger ones would not leave room for the distance to a timestamp. */
@@ -61,7 +70,8 @@ const keptInEmpty = attribute.logAppendTime | attribute.transactional | attribut
  * @param batch The batch, its checksum verified.
  * @param filter What is to become of it.
  * @returns How many records are left; nothing was written if none are and the header does not stay.
- * @throws OttlaError `CORRUPT_MESSAGE` if its records are not what its header says, `CODEC_MISSING`.
+ * @throws OttlaError `CORRUPT_MESSAGE` if its records are not what its header says, `CODEC_MISSING`,
+ * `RECORD_LIST_TOO_LARGE` if what is left is too large however it is written.
  */
 export function filterBatch(target: ByteWriter, batch: BatchView, filter: BatchFilter): number {
   const plain = plainBatch(batch);
@@ -73,11 +83,46 @@ export function filterBatch(target: ByteWriter, batch: BatchView, filter: BatchF
   const oldHorizon = deleteHorizonOf(batch);
   const horizon = oldHorizon ?? newHorizon(filter, retained);
   if (retained.count === batch.recordCount && horizon === oldHorizon) {
-    writeBytes(target, batch.bytes.subarray(batch.position, batch.position + batch.sizeBytes));
+    writeWhole(target, batch);
   } else {
-    writeRetained(target, batch, plain, retained, horizon);
+    writeWithin(filter.sizeBytesMax, target, batch, plain, retained, horizon);
   }
   return retained.count;
+}
+
+/**
+ * Writes what is left of a batch. Its records become longer where another base timestamp is farther
+ * away from theirs; if that is too much they keep their distances.
+ */
+function writeWithin(
+  sizeBytesMax: number,
+  target: ByteWriter,
+  batch: BatchView,
+  plain: BatchView,
+  retained: Retained,
+  horizon: number | undefined,
+): void {
+  const start = target.position;
+  const oldHorizon = deleteHorizonOf(batch);
+  const oldBase = isLogAppendTime(batch) ? batch.maxTimestamp : batch.baseTimestamp;
+  const bases: Base[] = [
+    { horizon, timestamp: horizon ?? retained.firstTimestamp },
+    { horizon: oldHorizon, timestamp: oldHorizon ?? oldBase },
+  ];
+  for (const base of bases) {
+    target.position = start;
+    const recordsBytes = writeRetained(target, batch, plain, retained, base);
+    const sizeBytes = target.position - start;
+    if (sizeBytes <= sizeBytesMax && recordsBytes <= decompressedBytesMax) return;
+  }
+  target.position = start;
+  if (retained.count < batch.recordCount) throw tooLargeError(batch, sizeBytesMax);
+  // Compressed again it is larger than it was; as it is it has its room.
+  writeWhole(target, batch);
+}
+
+function writeWhole(target: ByteWriter, { bytes, position, sizeBytes }: BatchView): void {
+  writeBytes(target, bytes.subarray(position, position + sizeBytes));
 }
 
 function newHorizon(
@@ -140,14 +185,14 @@ function writeEmptyBatch(target: ByteWriter, batch: BatchView): void {
   finishBatch(target, start);
 }
 
+/** Returns how many bytes the records have before they are compressed. */
 function writeRetained(
   target: ByteWriter,
   batch: BatchView,
   plain: BatchView,
   retained: Retained,
-  horizon: number | undefined,
-): void {
-  const baseTimestamp = horizon ?? retained.firstTimestamp;
+  { horizon, timestamp: baseTimestamp }: Base,
+): number {
   const start = writeHeaderOf(target, batch);
   makeRoom(target, plain.sizeBytes + retained.count * recordGrowthBytes);
   let index = 0;
@@ -156,6 +201,7 @@ function writeRetained(
       target.position = writeRecord(target.bytes, target.position, record, batch, baseTimestamp);
     }
   });
+  const recordsBytes = target.position - start - batchHeaderBytes;
   compressFrom(target, start + batchHeaderBytes, batch);
   const { view } = target;
   const horizonBit = horizon === undefined ? 0 : attribute.deleteHorizon;
@@ -165,6 +211,7 @@ function writeRetained(
   setInt64(view, start + field.maxTimestamp, maxTimestamp);
   view.setInt32(start + field.recordCount, retained.count);
   finishBatch(target, start);
+  return recordsBytes;
 }
 
 /** Returns where the header begins. */
@@ -217,4 +264,14 @@ function compressFrom(target: ByteWriter, start: number, batch: BatchView): void
   const packed = compress(compression, target.bytes.subarray(start, target.position));
   target.position = start;
   writeBytes(target, packed);
+}
+
+function tooLargeError(batch: BatchView, sizeBytesMax: number): OttlaError {
+  const { topic, partition, baseOffset, sizeBytes } = batch;
+  return new OttlaError(
+    "RECORD_LIST_TOO_LARGE",
+    `Cannot compact ${topic}-${partition}: the batch at offset ${baseOffset}, which has ` +
+      `${sizeBytes} bytes, would become larger than ${sizeBytesMax}`,
+    { details: { topic, partition, baseOffset, sizeBytes, sizeBytesMax } },
+  );
 }

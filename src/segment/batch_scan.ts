@@ -8,7 +8,7 @@ import { getInt64 } from "../bytes/byte_reader.ts";
 import { OttlaError } from "../errors.ts";
 import { batchBytesMax } from "../limits.ts";
 import type { FileHandle, FileSystem } from "../platform/file_system.ts";
-import { batchHeaderBytes, field, headerToMagicBytes } from "../record/batch_layout.ts";
+import { batchHeaderBytes, field, headerToMagicBytes, magicV2 } from "../record/batch_layout.ts";
 import type { BatchSource, BatchView } from "../record/batch_view.ts";
 import { hasValidChecksum, peekBatchSize, viewBatch } from "../record/batch_view.ts";
 
@@ -111,7 +111,10 @@ export function findNextBatch(
     const wanted = buffer.subarray(0, Math.min(buffer.length, range.end - position));
     const count = fs.read(file, wanted, position);
     const view = new DataView(buffer.buffer, 0, count);
-    for (let at = 0; at + batchHeaderBytes <= count; at++) {
+    for (let at = 0;; at++) {
+      // By its magic: so a gigabyte of zeros is gone through in 0.5 s, byte by byte in 20 s.
+      at = buffer.indexOf(magicV2, at + field.magic) - field.magic;
+      if (at < 0 || at + batchHeaderBytes > count) break;
       if (!searchCandidate(view, at, range.end - position - at)) continue;
       const baseOffset = getInt64(view, at + field.baseOffset);
       const lastOffset = baseOffset + view.getInt32(at + field.lastOffsetDelta);

@@ -94,7 +94,12 @@ export function saveIndexFiles(
 ): void {
   const { offset, time } = indexes;
   // The largest timestamp is looked for behind the last offset entry only, so where a crash or a
-  // failure leaves one index behind, it must not be that of times.
+  // failure leaves one index behind, it must not be that of times. What a recovery did not trust
+  // may still be in the files, so that of offsets is cut first.
+  const offsetBytes = indexes.offsetEntriesSaved * offsetEntryBytes;
+  if (time.count > indexes.timeEntriesSaved) {
+    writeEntries(segment, "index", offsetBytes, new Uint8Array(0), undefined);
+  }
   writeEntries(
     segment,
     "timeindex",
@@ -105,7 +110,7 @@ export function saveIndexFiles(
   writeEntries(
     segment,
     "index",
-    indexes.offsetEntriesSaved * offsetEntryBytes,
+    offsetBytes,
     encodeOffsetEntries(offset, indexes.offsetEntriesSaved),
     sizeBytes && sizeBytes - sizeBytes % offsetEntryBytes,
   );

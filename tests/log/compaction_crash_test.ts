@@ -150,6 +150,27 @@ describe("a crash in a compaction", () => {
     assert.ok(changes - first > 60, `${changes - first} changes are enough to be interesting`);
   });
 
+  it("takes no value for a later one that is not on disk", async () => {
+    const disk = faultyDisk();
+    let isSlow = false;
+    const syncData: FileSystem["syncData"] = (file) =>
+      isSlow && !disk.handles.get(file)!.endsWith(".cleaned")
+        ? new Promise(() => {})
+        : disk.fs.syncData(file);
+    const { log } = openTestLog({ ...disk.fs, syncData }, { config });
+    appendPairs(log, [["a", "0"]]);
+    await sealAll(log);
+    isSlow = true;
+    appendPairs(log, [["a", "1"]]);
+    rollLog(log);
+    await cleanTestLog(log);
+    assert.deepEqual(linesOf(log), ["0 a=0", "1 a=1"]);
+    const { log: reopened } = openTestLog(crashDisk(disk).inner, { config, recoveryPoint: 1 });
+    assert.deepEqual(linesOf(reopened), ["0 a=0"]);
+    abandonLog(log);
+    abandonLog(reopened);
+  });
+
   it("leaves no hole where a recovery looks for one, whatever the policy is by then", async () => {
     const fs = memoryFileSystem();
     const { log } = openTestLog(fs, { config });

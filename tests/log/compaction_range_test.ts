@@ -14,7 +14,7 @@ import {
 import type { Log } from "../../src/log/log.ts";
 import { flushLog, rollLog } from "../../src/log/log.ts";
 import { noteRecoveryPoint } from "../../src/log/producer_snapshots.ts";
-import { advanceStart } from "../../src/log/retention.ts";
+import { advanceStart, retireBelowStart } from "../../src/log/retention.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
 import { mustRoll } from "../../src/segment/segment.ts";
 import { indexesOf } from "../../src/segment/segment_load.ts";
@@ -53,6 +53,18 @@ describe("the dirty part of a log", () => {
     assert.equal(firstDirtyOffsetOf(log, 15), 15);
     assert.equal(firstDirtyOffsetOf(log, 9), 10);
     assert.equal(firstDirtyOffsetOf(log, 25), 10);
+  });
+
+  it("is left alone while a crash may bring back what lies before the start", async () => {
+    const log = await newLog(4);
+    advanceStart(log, 4);
+    retireBelowStart(log);
+    log.isStartDue = true;
+    assert.equal(firstDirtyOffsetOf(log, 2), 2);
+    assert.deepEqual([rangeOf(log, 2).endOffset, rangeOf(log, 2).cleanableBytes], [0, 0]);
+    log.isStartDue = false;
+    assert.equal(firstDirtyOffsetOf(log, 2), 4);
+    assert.equal(rangeOf(log, 4).endOffset, 8);
   });
 
   it("ends with the active segment", async () => {

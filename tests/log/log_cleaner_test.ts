@@ -24,7 +24,7 @@ import {
   linesOf,
   sealAll,
 } from "../support/compaction.ts";
-import { faultyDisk } from "../support/faulty_file_system.ts";
+import { failNext, faultyDisk, healDisk } from "../support/faulty_file_system.ts";
 import {
   basesOf,
   filesOf,
@@ -234,6 +234,42 @@ describe("log cleaner", () => {
     assert.ok(!filesOf(disk.fs).some((name) => name.endsWith(".deleted")));
   });
 
+  it("comes to its end where old files cannot be removed, which the next sweep does", async () => {
+    const disk = faultyDisk();
+    const { log } = openTestLog(disk.fs, { config });
+    for (let nth = 0; nth < 6; nth++) {
+      appendKeys(log, ["a"]);
+      await sealAll(log);
+    }
+    failNext(disk, { operation: "remove", code: "EIO", times: Infinity, path: "02.log.deleted" });
+    const { isComplete, firstDirtyOffset } = await cleanTestLog(log);
+    assert.deepEqual([isComplete, firstDirtyOffset], [true, 6]);
+    assert.deepEqual(linesOf(log), ["5 a=5"]);
+    const setAside = (): string[] => filesOf(disk.fs).filter((name) => name.endsWith(".deleted"));
+    assert.ok(setAside().includes("00000000000000000002.log.deleted"));
+    healDisk(disk);
+    sweepRetired(log);
+    assert.deepEqual(setAside(), []);
+  });
+
+  it("gives no horizon for which a segment would become too large", async () => {
+    const log = newLog();
+    appendPairs(log, [["a", "0"], ["b", null]]);
+    appendPairs(log, [["c", "2"], ["d", null]]);
+    await sealAll(log);
+    const { sizeBytes } = log.segments[0]!;
+    const horizonsIn = async (segmentBytesMax: number): Promise<boolean[]> => {
+      await cleanTestLog(log, { now: 2 ** 40, segmentBytesMax });
+      assert.ok(log.segments[0]!.sizeBytes <= segmentBytesMax);
+      assert.deepEqual(linesOf(log), ["0 a=0", "1 b=null", "2 c=2", "3 d=null"]);
+      return batchesOf(log).map((batch) => deleteHorizonOf(batch) !== undefined);
+    };
+    assert.deepEqual(await horizonsIn(sizeBytes), [false, false]);
+    // Two records are farther from the horizon by five bytes each.
+    assert.deepEqual(await horizonsIn(sizeBytes + 19), [true, false]);
+    assert.deepEqual(await horizonsIn(sizeBytes + 20), [true, true]);
+  });
+
   it("is stopped by whoever takes the turn, and leaves no files", async () => {
     const log = newLog();
     appendKeys(log, ["a", "a"]);
@@ -336,6 +372,17 @@ describe("retention of what was compacted", () => {
     clock.nowMs += 1001;
     assert.equal(retireSegments(log, clock.nowMs), 2);
     assert.deepEqual(basesOf(log), [4]);
+  });
+
+  it("needs no time of change where there are timestamps", async () => {
+    const fs = memoryFileSystem();
+    const setModified = (): void => {
+      throw Object.assign(new Error("EPERM: utimes"), { code: "EPERM" });
+    };
+    const { log } = openTestLog({ ...fs, setModified }, { config });
+    appendKeys(log, ["a", "a"]);
+    await compactAll(log);
+    assert.deepEqual(linesOf(log), ["1 a=1"]);
   });
 });
 

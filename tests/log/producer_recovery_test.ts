@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
 import type { Log } from "../../src/log/log.ts";
-import { abandonLog, flushLog, rollLog } from "../../src/log/log.ts";
+import { abandonLog, flushLog, rollLog, writeAccepted } from "../../src/log/log.ts";
 import { advanceStart, retireBelowStart } from "../../src/log/retention.ts";
 import { sweepRetired } from "../../src/log/retired_segments.ts";
 import type { FileSystem } from "../../src/platform/file_system.ts";
@@ -18,7 +18,9 @@ import {
   logFolder,
   manualClock,
   openTestLog,
+  segmentPath,
 } from "../support/log_fixture.ts";
+import { failNext, faultyDisk } from "../support/faulty_file_system.ts";
 import { produce, producedTime } from "../support/produced.ts";
 
 function open(fs: FileSystem, options: LogOptions = {}): Log {
@@ -50,6 +52,64 @@ function assertKnown(log: Log): void {
 }
 
 describe("a producer is known after a crash", () => {
+  it("whose batches were deleted when no snapshot of them was trusted yet", () => {
+    const fs = memoryFileSystem();
+    const log = open(fs);
+    void appendValues(log, ["v0"]);
+    produce(log, 0);
+    // While a batch waits to be written no snapshot can be taken where the next segment begins.
+    void appendValues(log, ["v2"], "memory");
+    rollLog(log);
+    writeAccepted(log);
+    assert.deepEqual([basesOf(log), log.snapshots.offsets], [[0, 2], [1, 3]]);
+    deleteBefore(log, 2);
+    assert.deepEqual(basesOf(log), [2]);
+    abandonLog(log);
+    assertKnown(open(fs, { recoveryPoint: 0, startOffset: 2 }));
+  });
+
+  it("whose batches were deleted when no snapshot could be taken", () => {
+    const disk = faultyDisk();
+    const log = open(disk.fs);
+    void appendValues(log, ["v0"]);
+    produce(log, 0);
+    failNext(disk, { operation: "write", code: "ENOSPC", path: ".snapshot" });
+    rollLog(log);
+    void appendValues(log, ["v2"]);
+    deleteBefore(log, 2);
+    abandonLog(log);
+    assertKnown(open(disk.fs, { recoveryPoint: 0, startOffset: 2 }));
+  });
+
+  it("whose batches were deleted though no snapshot told of it", () => {
+    const disk = faultyDisk();
+    const log = open(disk.fs);
+    void appendValues(log, ["v0"]);
+    produce(log, 0);
+    abandonLog(log);
+    disk.inner.remove(segmentPath(1, "snapshot"));
+    failNext(disk, { operation: "write", code: "ENOSPC", path: ".snapshot", times: 2 });
+    const recovered = open(disk.fs, { recoveryPoint: 0 });
+    rollLog(recovered);
+    assert.deepEqual(recovered.snapshots.offsets, []);
+    void appendValues(recovered, ["v2"]);
+    deleteBefore(recovered, 2);
+    abandonLog(recovered);
+    assertKnown(open(disk.fs, { recoveryPoint: 0, startOffset: 2 }));
+  });
+
+  it("whose batches cannot be deleted, as the disk takes no snapshot", () => {
+    const disk = faultyDisk();
+    const log = open(disk.fs);
+    void appendValues(log, ["v0"]);
+    produce(log, 0);
+    failNext(disk, { operation: "write", code: "ENOSPC", path: ".snapshot", times: 2 });
+    rollLog(log);
+    assert.throws(() => deleteBefore(log, 2), { code: "DISK_FULL" });
+    abandonLog(log);
+    assertKnown(open(disk.fs, { recoveryPoint: 0, startOffset: 2 }));
+  });
+
   it("whose batches retention has taken since the recovery before", () => {
     const fs = memoryFileSystem();
     const log = open(fs);

@@ -28,6 +28,7 @@ import {
   testPlace,
   valuesOf,
 } from "../support/log_fixture.ts";
+import { produce } from "../support/produced.ts";
 import { contentOf } from "../support/simulated_disk_fixture.ts";
 
 /** Every batch but the first of a segment has an entry in both indexes. */
@@ -46,6 +47,15 @@ function openAfterPowerCut(fs: FileSystem, options: LogOptions): Log {
   return openLog({ ...testPlace(fs, options), lostPower: true }).log;
 }
 
+/** From now on one kind of operation on segments fails: all syncs, or the writes of what is there. */
+function failLog(disk: SimulatedDisk, failing: "sync" | "write", code: string): void {
+  setFaults(disk, {
+    rule({ kind, path, position = 0 }) {
+      return kind === failing && path.endsWith(".log") && position === 0 ? { code } : undefined;
+    },
+  });
+}
+
 function appendTimes(log: Log, times: readonly number[]): void {
   for (const time of times) void appendValues(log, [`at ${time}`], "os", time);
 }
@@ -59,10 +69,7 @@ describe("a power cut", () => {
     for (let seed = 0; seed < 20; seed++) {
       const disk = diskWithFolder(seed);
       const first = openAfterPowerCut(disk.fileSystem, { recoveryPoint: 0 });
-      setFaults(disk, {
-        rule: ({ kind, path }) =>
-          kind === "sync" && path.endsWith(".log") ? { code: "EIO" } : undefined,
-      });
+      failLog(disk, "sync", "EIO");
       // Longer than a sector, or the next batch would bring it along.
       const long = "v0".repeat(1000);
       await assert.rejects(appendValues(first, [long], "disk")!);
@@ -100,6 +107,30 @@ describe("a power cut", () => {
     }
   });
 
+  it("brings no segment back that a recovery which failed had put aside", async () => {
+    for (const failing of ["remove", "syncFolder"]) {
+      const disk = diskWithFolder(1);
+      const { log } = openTestLog(disk.fileSystem);
+      await appendValues(log, ["v0"], "disk");
+      const { sizeBytes } = log.segments[0]!;
+      await appendValues(log, ["v1"], "disk");
+      rollLog(log);
+      await appendValues(log, ["v2"], "disk");
+      abandonLog(log);
+      resizeFile(disk.fileSystem, segmentPath(0, "log"), sizeBytes);
+      setFaults(disk, { rule: ({ kind }) => kind === failing ? { code: "EIO" } : undefined });
+      const opened = { recoveryPoint: 1 };
+      assert.throws(() => openAfterPowerCut(disk.fileSystem, opened), /Cannot put .* aside/);
+      setFaults(disk);
+      const second = openAfterPowerCut(disk.fileSystem, opened);
+      await appendValues(second, ["v3"], "disk");
+      abandonLog(second);
+      powerCut(disk, { unsynced: "lost" });
+      const third = openAfterPowerCut(disk.fileSystem, opened);
+      assert.deepEqual(valuesOf(third), ["v0", "v3"], failing);
+    }
+  });
+
   it("leaves the indexes of a log that was recovered and closed", async () => {
     const disk = diskWithFolder(1);
     const { log } = openTestLog(disk.fileSystem, { config });
@@ -122,6 +153,78 @@ describe("a power cut", () => {
     abandonLog(openAfterPowerCut(fs, { config, recoveryPoint: 5 }));
     const { log: again } = openTestLog(fs, { config, recoveryPoint: 5 });
     assert.equal(largestOf(again), 9);
+  });
+});
+
+describe("a recovery that cannot write again what a failed sync had dropped", () => {
+  it("lets it be read, and promises nothing until it is written", async () => {
+    const disk = diskWithFolder(1);
+    const first = openAfterPowerCut(disk.fileSystem, { recoveryPoint: 0 });
+    failLog(disk, "sync", "EIO");
+    const long = "v0".repeat(1000);
+    await assert.rejects(appendValues(first, [long], "disk")!);
+    abandonLog(first);
+    failLog(disk, "write", "ENOSPC");
+    const full = openAfterPowerCut(disk.fileSystem, { recoveryPoint: 0 });
+    for (const ack of ["os", "disk"] as const) {
+      assert.throws(() => appendValues(full, ["v1"], ack), { code: "DISK_FULL" });
+    }
+    await assert.rejects(flushLog(full), { code: "DISK_FULL" });
+    assert.deepEqual([valuesOf(full), recoveryPointOf(full)], [[long], 0]);
+    setFaults(disk);
+    await appendValues(full, ["v1"], "disk");
+    assert.equal(recoveryPointOf(full), 2);
+    abandonLog(full);
+    powerCut(disk, { unsynced: "lost" });
+    const again = openAfterPowerCut(disk.fileSystem, { recoveryPoint: 0 });
+    assert.deepEqual(valuesOf(again), [long, "v1"]);
+  });
+
+  it("is made up for by a flush and by a close, once there is room", async () => {
+    for (const end of [flushLog, closeLog]) {
+      const disk = diskWithFolder(2);
+      const first = openAfterPowerCut(disk.fileSystem, { recoveryPoint: 0 });
+      failLog(disk, "sync", "EIO");
+      const long = "v0".repeat(1000);
+      await assert.rejects(appendValues(first, [long], "disk")!);
+      abandonLog(first);
+      failLog(disk, "write", "ENOSPC");
+      const full = openAfterPowerCut(disk.fileSystem, { recoveryPoint: 0 });
+      setFaults(disk);
+      await end(full);
+      powerCut(disk, { unsynced: "lost" });
+      const again = openAfterPowerCut(disk.fileSystem, { recoveryPoint: 1 });
+      assert.deepEqual(valuesOf(again), [long], end.name);
+    }
+  });
+
+  it("promises nothing of a batch that is sent again", async () => {
+    const disk = diskWithFolder(4);
+    const first = openAfterPowerCut(disk.fileSystem, { recoveryPoint: 0 });
+    produce(first, 0);
+    abandonLog(first);
+    failLog(disk, "write", "ENOSPC");
+    const full = openAfterPowerCut(disk.fileSystem, { recoveryPoint: 0 });
+    assert.throws(() => produce(full, 0, { ack: "disk" }), { code: "DISK_FULL" });
+    setFaults(disk);
+    await produce(full, 0, { ack: "disk" }).done;
+    assert.equal(recoveryPointOf(full), 1);
+  });
+
+  it("keeps no retention from freeing what it may free", async () => {
+    const disk = diskWithFolder(3);
+    const first = openAfterPowerCut(disk.fileSystem, { recoveryPoint: 0 });
+    void appendValues(first, ["v0"]);
+    abandonLog(first);
+    failLog(disk, "write", "ENOSPC");
+    const full = openAfterPowerCut(disk.fileSystem, { recoveryPoint: 0 });
+    rollLog(full);
+    advanceStart(full, 1);
+    retireBelowStart(full);
+    sweepRetired(full);
+    setFaults(disk);
+    await appendValues(full, ["v1"], "disk");
+    assert.deepEqual(valuesOf(full), ["v1"]);
   });
 });
 
@@ -163,6 +266,20 @@ describe("a checkpoint that could save one index only", () => {
     failNext(disk, { operation: "open", code: "EMFILE", path: ".timeindex" });
     assert.throws(() => saveActiveIndexes(log));
     abandonLog(log);
+    const { log: again } = openTestLog(disk.fs, { config, recoveryPoint: 5 });
+    assert.equal(largestOf(again), 9);
+  });
+
+  it("leaves none of the other that a recovery before did not trust", () => {
+    const disk = faultyDisk();
+    const { log } = openTestLog(disk.fs, { config });
+    appendTimes(log, timestamps);
+    saveActiveIndexes(log);
+    abandonLog(log);
+    const { log: recovered } = openTestLog(disk.fs, { config, recoveryPoint: 2 });
+    failNext(disk, { operation: "write", code: "ENOSPC", path: ".timeindex" });
+    assert.throws(() => saveActiveIndexes(recovered));
+    abandonLog(recovered);
     const { log: again } = openTestLog(disk.fs, { config, recoveryPoint: 5 });
     assert.equal(largestOf(again), 9);
   });

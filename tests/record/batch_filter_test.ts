@@ -35,6 +35,7 @@ const keepsAll: BatchFilter = {
   retainsEmpty: false,
   needsHorizon: false,
   deleteHorizonMs: someTime + 86_400_000,
+  sizeBytesMax: Infinity,
 };
 const keepsNone: BatchFilter = { ...keepsAll, keeps: () => false, retainsEmpty: true };
 
@@ -158,6 +159,44 @@ describe("batch filter", () => {
     assert.deepEqual([rest.recordCount, deleteHorizonOf(rest)], [1, undefined]);
     const withHorizon = filtered(bytes, keepsAll);
     assert.deepEqual(filtered(withHorizon, notYet), withHorizon);
+  });
+
+  it("gives a batch no horizon that would make it too large", () => {
+    const bytes = buildBatch([{ key: "a", value: "v" }, { key: "k" }, { key: "l" }]);
+    const { sizeBytes } = filteredView(bytes, keepsOffsets(0, 1));
+    const batch = filteredView(bytes, { ...keepsOffsets(0, 1), sizeBytesMax: sizeBytes - 1 });
+    assert.deepEqual([deleteHorizonOf(batch), batch.recordCount], [undefined, 2]);
+    assert.deepEqual(filtered(bytes, { ...keepsAll, sizeBytesMax: bytes.length }), bytes);
+    assert.deepEqual(filtered(bytes, { ...keepsAll, sizeBytesMax: bytes.length - 1 }), bytes);
+  });
+
+  it("keeps records as far from the base timestamp as they were where they would grow", () => {
+    const times = [someTime, someTime + 1e9, someTime, someTime];
+    const records = times.map((timestamp, nth) => ({
+      key: `${nth}`,
+      value: nth === 3 ? null : "v",
+      timestamp,
+    }));
+    for (const logAppendTime of [undefined, someTime + 1e6]) {
+      const bytes = buildBatch(records, { logAppendTime });
+      const firstBytes = 9;
+      const sizeBytesMax = bytes.length - firstBytes;
+      const batch = filteredView(bytes, { ...keepsOffsets(1, 2, 3), sizeBytesMax });
+      assert.ok(batch.sizeBytes <= sizeBytesMax);
+      assert.equal(deleteHorizonOf(batch), undefined);
+      assert.deepEqual(
+        recordsOf(batch).map(({ timestamp }) => timestamp),
+        times.slice(1).map((timestamp) => logAppendTime ?? timestamp),
+      );
+    }
+  });
+
+  it("refuses what is too large however it is written, and leaves nothing of it", () => {
+    const target = byteWriter();
+    const batch = viewOf(buildBatch([{ key: "a", value: "v" }, { key: "k" }]));
+    const filter = { ...keepsOffsets(1), sizeBytesMax: batchHeaderBytes };
+    assert.throws(() => filterBatch(target, batch, filter), { code: "RECORD_LIST_TOO_LARGE" });
+    assert.equal(target.position, 0);
   });
 
   it("gives a batch without tombstones a horizon if it is told to", () => {
