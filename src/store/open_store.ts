@@ -294,6 +294,7 @@ function prepareFolder(fs: FileSystem, folder: string, create: boolean): void {
     const kind = kindOfFolder(fs, folder);
     if (kind === "foreign") throw foreignFolder(folder);
     if (kind === "empty" && !create) throw notAStore(folder, "it is empty");
+    if (kind === "empty") makeFolderSynced(fs, folder);
     if (kind !== "store" || hasLock(fs, folder)) return;
     checkNoBroker(fs, folder);
     const state = readFolderState(fs, folder);

@@ -224,6 +224,7 @@ export function openPartition(
     leaderEpoch: Math.max(0, state.leaderEpoch),
     recoveryPoint: state.isClean ? Infinity : state.recoveryPoint,
     startOffset: state.startOffset,
+    reachedOffset: state.recoveryPoint,
     wasBrokers: state.wasBrokers,
     lostPower: state.lostPower,
     stats: topic.stats,

@@ -53,9 +53,13 @@ export function replaceKept(
   message: string,
 ): void {
   addStep(repair, path, message);
-  if (repair.isDryRun) return;
+  const whole = joinPath(repair.folder, path);
+  if (repair.isDryRun) {
+    repair.changes.set(whole, bytes);
+    return;
+  }
   keepFile(repair, path);
-  replaceFile(repair.fs, joinPath(repair.folder, path), bytes);
+  replaceFile(repair.fs, whole, bytes);
 }
 
 /**
@@ -66,14 +70,8 @@ export function replaceKept(
  * @param message What is being done.
  */
 export function removeKept(repair: Repair, path: string, message: string): void {
-  const { fs, folder } = repair;
-  const whole = joinPath(folder, path);
-  if (fs.stat(whole) === undefined) return;
+  if (repair.fs.stat(joinPath(repair.folder, path)) === undefined) return;
   addStep(repair, path, message);
-  if (repair.isDryRun) {
-    repair.hidden.add(whole);
-    return;
-  }
   moveFileAside(repair, path);
 }
 
@@ -99,10 +97,6 @@ export function moveFileAside(repair: Repair, path: string): void {
  */
 export function moveFolderAside(repair: Repair, path: string, message: string): void {
   addStep(repair, path, message);
-  if (repair.isDryRun) {
-    repair.hidden.add(joinPath(repair.folder, path));
-    return;
-  }
   moveAside(repair, path, () => {
     keepFolder(repair, path);
     removeFolder(repair, path);
@@ -113,6 +107,10 @@ export function moveFolderAside(repair: Repair, path: string, message: string): 
 function moveAside(repair: Repair, path: string, copy: () => void): void {
   const { fs, folder } = repair;
   const source = joinPath(folder, path);
+  if (repair.isDryRun) {
+    repair.changes.set(source, "gone");
+    return;
+  }
   const target = findFreeName(repair, joinPath(runFolderOf(repair), path));
   makeFolderSynced(fs, folderOf(target));
   try {
@@ -134,13 +132,21 @@ function keepFolder(repair: Repair, path: string): void {
   }
 }
 
+/** Of a link to a folder only the link goes: what is in it lies elsewhere, and is another's. */
 function removeFolder(repair: Repair, path: string): void {
   const { fs, folder } = repair;
-  for (const { name, isFolder } of fs.list(joinPath(folder, path))) {
-    if (isFolder) removeFolder(repair, joinPath(path, name));
-    else fs.remove(joinPath(folder, joinPath(path, name)));
+  const whole = joinPath(folder, path);
+  try {
+    fs.removeFolder(whole);
+    return;
+  } catch (error) {
+    if (!hasErrorCode(error, "ENOTEMPTY")) throw error;
   }
-  fs.removeFolder(joinPath(folder, path));
+  for (const { name, isFolder } of fs.list(whole)) {
+    if (isFolder) removeFolder(repair, joinPath(path, name));
+    else fs.remove(joinPath(whole, name));
+  }
+  fs.removeFolder(whole);
 }
 
 function copyAside(

@@ -385,11 +385,11 @@ export function rewriteMetadata(repair: Repair, saved: SavedMetadata): void {
   const { records, droppedCount, snapshot } = saved;
   const metadataFolder = joinPath(folder, name);
   if (!isDryRun) fs.makeFolder(metadataFolder);
+  else if (fs.stat(metadataFolder) === undefined) repair.changes.set(metadataFolder, "folder");
   const first = segmentFileName(snapshot?.offset ?? 0, "log");
   const message = `The metadata log is written anew with ${records.length} records that could be ` +
     `saved; ${droppedCount} records or stretches could not`;
   replaceKept(repair, joinPath(name, first), metadataBytes(saved), message);
-  if (fs.stat(metadataFolder) === undefined) return;
   const others = fs.list(metadataFolder).map((entry) => entry.name).sort().reverse();
   for (const other of others) {
     const isOld = other !== first && other !== snapshot?.name && /^\d{20}/.test(other);

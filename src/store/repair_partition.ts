@@ -29,11 +29,12 @@ import type { SegmentFile } from "./folder_view.ts";
 import { removeKept, replaceKept } from "./repair_aside.ts";
 import type { Repair } from "./repair_report.ts";
 import { addLoss, addStep } from "./repair_report.ts";
+import type { SegmentPlan } from "./repair_segment.ts";
 import {
   firstEpoch,
-  lostRanges,
   needsRewrite,
   planSegment,
+  rangesOf,
   rewriteSegment,
 } from "./repair_segment.ts";
 import { partitionFolderName } from "./topic_name.ts";
@@ -182,23 +183,22 @@ function repairSegments(repair: Repair, damaged: DamagedPartition, name: string)
     leaderEpoch = plan.lastEpoch;
     if (!needsRewrite(plan)) continue;
     const path = logPath(name, segment);
-    const damagedBytes = plan.damaged.reduce((sum, { start, end }) => sum + end - start, 0);
-    const lost = lostRanges(plan);
-    addStep(repair, path, rewriteMessage(damagedBytes, lost, plan.epochs.size));
-    for (const range of lost) addLoss(repair, { topic, partition, ...range });
+    addStep(repair, path, rewriteMessage(plan));
+    for (const range of rangesOf(plan, "lost")) addLoss(repair, { topic, partition, ...range });
     removeDerived(repair, path);
     rewriteSegment(repair, plan, path);
   }
 }
 
-function rewriteMessage(
-  damagedBytes: number,
-  lost: readonly { readonly startOffset: number; readonly endOffset: number }[],
-  epochCount: number,
-): string {
+function rewriteMessage(plan: SegmentPlan): string {
+  const damagedBytes = plan.damaged.reduce((sum, { start, end }) => sum + end - start, 0);
+  const lost = rangesOf(plan, "lost");
   const parts: string[] = [];
   if (damagedBytes > 0) parts.push(`${damagedBytes} damaged bytes are taken out`);
-  if (epochCount > 0) parts.push(`${epochCount} leader epochs are set right`);
+  if (plan.epochs.size > 0) parts.push(`${plan.epochs.size} leader epochs are set right`);
+  for (const { startOffset, endOffset } of rangesOf(plan, "absent")) {
+    parts.push(`a batch without records stands for offsets ${startOffset} to ${endOffset - 1}`);
+  }
   for (const { startOffset, endOffset } of lost.slice(0, 10)) {
     parts.push(`offsets ${startOffset} to ${endOffset - 1} are lost`);
   }

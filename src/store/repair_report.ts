@@ -2,6 +2,7 @@
 
 import type { FileSystem } from "../platform/file_system.ts";
 import type { CheckReport } from "./check_report.ts";
+import type { DryRunChange } from "./repair_dry_run.ts";
 
 /** One thing that was done, or, if nothing is to be changed, would be. */
 export interface RepairStep {
@@ -45,8 +46,8 @@ export interface Repair {
   readonly fs: FileSystem;
   readonly folder: string;
   readonly isDryRun: boolean;
-  /** What a dry run would have taken out: `fs` does not show it. */
-  readonly hidden: Set<string>;
+  /** What a dry run would have changed, by paths: `fs` shows it so. */
+  readonly changes: Map<string, DryRunChange>;
   /** In it each repair has a folder of its own. */
   readonly asideFolder: string;
   /** That of this repair, once it has put something aside. */

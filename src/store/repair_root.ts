@@ -102,12 +102,12 @@ function findIdentity(bytes: Uint8Array | undefined, path: string): MetaProperti
  */
 export function markUnclean(repair: Repair): void {
   const { fs, folder, isDryRun } = repair;
-  if (isDryRun) return;
   for (const name of [cleanShutdownName, ".kafka_cleanshutdown"]) {
     const path = joinPath(folder, name);
     if (fs.stat(path) === undefined) continue;
     moveFileAside(repair, name);
   }
+  if (isDryRun) return;
   // A log that ends at a hole was mended; what lies behind it is not to be cut off any more.
   removePowerLoss(fs, folder);
   const shown = joinPath(folder, metaPropertiesName);

@@ -29,7 +29,8 @@ import type { Repair } from "./repair_report.ts";
 type Piece =
   | { readonly kind: "kept"; readonly start: number; end: number }
   | {
-    readonly kind: "lost";
+    /** Lost offsets are told of; compaction may have taken the records of absent ones out. */
+    readonly kind: "lost" | "absent";
     readonly startOffset: number;
     readonly endOffset: number;
     epoch: number;
@@ -99,12 +100,22 @@ export function planSegment(
   }
   const target = nextBase ?? reachedOffset;
   // Where offsets may be missing, those are lost behind which bytes were damaged.
-  const isTailDamaged = segment.sizeBytes === 0 ||
-    plan.damaged.at(-1)?.end === segment.sizeBytes;
-  const isHole = target > plan.endOffset &&
-    (nextBase === undefined || !isCompacted || isTailDamaged);
-  if (isHole && target - segment.baseOffset <= segmentBytesMax) addLost(plan, target);
+  const isTailDamaged = segment.sizeBytes === 0
+    ? wasEmptied(fs, segment)
+    : plan.damaged.at(-1)?.end === segment.sizeBytes;
+  const isLost = nextBase === undefined || !isCompacted || isTailDamaged;
+  const isHole = target > plan.endOffset && target - segment.baseOffset <= segmentBytesMax;
+  // Without a recovery point a hole would end the log, should the power fail before it is opened.
+  if (isHole) addLost(plan, target, isLost ? "lost" : "absent");
   return plan;
+}
+
+/** Kafka's compaction leaves segments of which nothing is left; their indexes are empty too. */
+function wasEmptied(fs: FileSystem, { path }: SegmentFile): boolean {
+  const sizes = ["index", "timeindex"].map((kind) =>
+    fs.stat(path.replace(/log$/, kind))?.sizeBytes
+  );
+  return sizes.some((sizeBytes) => sizeBytes !== undefined && sizeBytes > 0);
 }
 
 /** Whether a segment is to be written anew. */
@@ -112,13 +123,16 @@ export function needsRewrite({ segment, pieces, epochs }: SegmentPlan): boolean 
   const [first] = pieces;
   if (epochs.size > 0 || pieces.length > 1) return true;
   if (first === undefined) return segment.sizeBytes > 0;
-  return first.kind === "lost" || first.start > 0 || first.end !== segment.sizeBytes;
+  return first.kind !== "kept" || first.start > 0 || first.end !== segment.sizeBytes;
 }
 
-/** The offsets that a plan gives up. */
-export function lostRanges(plan: SegmentPlan): { startOffset: number; endOffset: number }[] {
+/** The offsets that a plan gives up, or those that it finds absent. */
+export function rangesOf(
+  plan: SegmentPlan,
+  kind: "lost" | "absent",
+): { startOffset: number; endOffset: number }[] {
   return plan.pieces.flatMap((piece) => {
-    if (piece.kind !== "lost") return [];
+    if (piece.kind !== kind) return [];
     const { startOffset, endOffset } = piece;
     return [{ startOffset, endOffset }];
   });
@@ -221,9 +235,13 @@ function addKept(
   plan.endOffset = batch.lastOffset + 1;
 }
 
-function addLost(plan: SegmentPlan, endOffset: number): void {
+function addLost(
+  plan: SegmentPlan,
+  endOffset: number,
+  kind: "lost" | "absent" = "lost",
+): void {
   const { endOffset: startOffset, lastEpoch: epoch } = plan;
-  plan.pieces.push({ kind: "lost", startOffset, endOffset, epoch });
+  plan.pieces.push({ kind, startOffset, endOffset, epoch });
   plan.endOffset = endOffset;
 }
 
@@ -301,7 +319,7 @@ function writePieces(
   const buffer = new Uint8Array(copyBytes);
   let position = 0;
   for (const piece of pieces) {
-    if (piece.kind === "lost") {
+    if (piece.kind !== "kept") {
       const bytes = buildEmptyBatch(piece.startOffset, piece.endOffset, piece.epoch);
       fs.write(target, bytes, position);
       position += bytes.length;

@@ -2,9 +2,10 @@
  * Repairs a store that nobody has open.
  *
  * In this order: the lock is taken; the metadata log is mended, so that it is known which topics
- * there are; then `meta.properties`; then a check says which partitions are damaged, and these are
- * mended one by one; then the checkpoints. All of that only takes out what is damaged. At last the
- * store is opened and closed: its recovery makes the indexes, snapshots and checkpoints anew.
+ * there are; then `meta.properties`; then compactions that were broken off are completed or undone;
+ * then a check says which partitions are damaged, and these are mended one by one; then the
+ * checkpoints. All of that only takes out what is damaged. At last the store is opened and closed:
+ * its recovery makes the indexes, snapshots and checkpoints anew.
  *
  * Nothing is removed or changed before its bytes are kept elsewhere, and every step leaves a folder
  * that can be repaired again: whoever interrupts a repair begins it once more.
@@ -32,7 +33,9 @@ import { findTopic } from "./metadata_image.ts";
 import { readMetadata } from "./metadata_reader.ts";
 import { closeStore, openStore } from "./open_store.ts";
 import { configOf } from "./partitions.ts";
-import { withoutHidden } from "./repair_dry_run.ts";
+import { settleCompactions } from "./repair_compaction.ts";
+import type { DryRunChange } from "./repair_dry_run.ts";
+import { dryRunFileSystem } from "./repair_dry_run.ts";
 import { repairLocks } from "./repair_lock.ts";
 import {
   hasLostTopics,
@@ -60,6 +63,7 @@ import { removeKept } from "./repair_aside.ts";
 import {
   bootstrapName,
   cleanerOffsetName,
+  hasPowerLoss,
   kindOfFolder,
   logStartName,
   markPowerLoss,
@@ -136,12 +140,12 @@ export async function repairStore(
     clock: options.clock ?? systemClock(),
     randomBytes: options.randomBytes ?? systemRandomBytes,
   };
-  const hidden = new Set<string>();
+  const changes = new Map<string, DryRunChange>();
   const repair: Repair = {
-    fs: dryRun ? withoutHidden(fs, hidden) : fs,
+    fs: dryRun ? dryRunFileSystem(fs, changes) : fs,
     folder,
     isDryRun: dryRun,
-    hidden,
+    changes,
     asideFolder,
     runFolder: undefined,
     steps: [],
@@ -218,6 +222,8 @@ async function repairRound(
   { randomBytes }: Surroundings,
 ): Promise<void> {
   const newId = (): string => randomUuid(randomBytes);
+  // Before the mark of it goes.
+  const lostPower = hasPowerLoss(repair.fs, repair.folder);
   repairSubFolders(repair);
   const { image, identity } = repairMetadata(repair, clusterId, newId);
   repairPartitioners(repair);
@@ -225,9 +231,8 @@ async function repairRound(
     addStep(repair, name, "It belongs to no topic; the opening sets it aside");
   }
   if (repair.steps.length > 0) markUnclean(repair);
-  // Without meta.properties, which a dry run does not write, nothing more can be found out.
-  const check = await checkIfStore(repair.fs, repair.folder);
-  if (check === undefined) return;
+  settleCompactions(repair, image);
+  const check = await checkStoreFolder(repair.fs, repair.folder);
   const recorded = recordedOffsets(repair);
   const mended = new Set<string>();
   for (const partition of check.partitions) {
@@ -240,7 +245,7 @@ async function repairRound(
     mended.add(partitionFolderName(partition.topic, partition.partition));
   }
   repairMissingFolders(repair, check, image, recorded);
-  repairCheckpoints(repair, check, mended);
+  repairCheckpoints(repair, check, mended, lostPower);
 }
 
 /** Returns what the metadata says, mended if need be, and whom the store belongs to. */
@@ -290,7 +295,13 @@ function isMendable(repair: Repair, damaged: DamagedPartition): boolean {
   const problems = damaged.problems.filter(({ severity }) => severity !== "note");
   if (problems.length === 0) return false;
   if (problems.some(({ path }) => !path.endsWith(".log"))) return true;
-  const planned = { ...repair, isDryRun: true, hidden: new Set<string>(), steps: [], losses: [] };
+  const planned = {
+    ...repair,
+    isDryRun: true,
+    changes: new Map<string, DryRunChange>(),
+    steps: [],
+    losses: [],
+  };
   repairPartition(planned, damaged);
   return planned.steps.length > 0;
 }
@@ -367,6 +378,7 @@ function repairCheckpoints(
   repair: Repair,
   { partitions, problems }: CheckReport,
   mended: ReadonlySet<string>,
+  lostPower: boolean,
 ): void {
   const ends = new Map(
     partitions.map((one) => [partitionFolderName(one.topic, one.partition), one.endOffset]),
@@ -383,6 +395,8 @@ function repairCheckpoints(
       const endOffset = ends.get(folder);
       if (name === recoveryPointName && mended.has(folder)) return "it is recovered as a whole";
       if (endOffset === undefined || offset <= endOffset || mended.has(folder)) return undefined;
+      // What was deleted on request may not have been on disk; the opening begins behind it.
+      if (name === logStartName && lostPower) return undefined;
       return `offset ${offset} is behind the end, ${endOffset}`;
     });
   }

@@ -10,7 +10,7 @@ import { deleteTopic } from "../../src/client/delete_topic.ts";
 import { isOttlaError } from "../../src/errors.ts";
 import type { ErrorCode } from "../../src/errors.ts";
 import { nextTurn } from "../../src/platform/clock.ts";
-import type { FileSystem } from "../../src/platform/file_system.ts";
+import type { FileHandle, FileSystem } from "../../src/platform/file_system.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
 import type { BackupOptions } from "../../src/store/backup.ts";
 import { backupStore } from "../../src/store/backup.ts";
@@ -309,6 +309,65 @@ test("a log that fails while it is being copied keeps the copy from being made",
   await assert.rejects(backing, refused("KAFKA_STORAGE_ERROR", "orders-0"));
   assert.equal(other.stat(copyFolder), undefined);
   await closeStore(store).catch(() => {});
+});
+
+/** A file system on which, once `hold` is called, syncs of files of a folder wait for `release`. */
+function holdingFileSystem(
+  inner: FileSystem,
+  folder: string,
+): { fs: FileSystem; hold: () => void; release: () => void; heldCount: () => number } {
+  const files = new Set<FileHandle>();
+  let release = (): void => {};
+  let gate = Promise.resolve();
+  let heldCount = 0;
+  const fs: FileSystem = {
+    ...inner,
+    open(path, mode) {
+      const file = inner.open(path, mode);
+      if (path.startsWith(`${folder}/`)) files.add(file);
+      return file;
+    },
+    createExclusive(path) {
+      const file = inner.createExclusive(path);
+      if (path.startsWith(`${folder}/`)) files.add(file);
+      return file;
+    },
+    async syncData(file) {
+      if (files.has(file)) heldCount++;
+      if (files.has(file)) await gate;
+      await inner.syncData(file);
+    },
+  };
+  const hold = (): void => {
+    gate = new Promise<void>((resolve) => release = resolve);
+    heldCount = 0;
+  };
+  return { fs, hold, release: () => release(), heldCount: () => heldCount };
+}
+
+test("a topic that is deleted while its segments are synced is copied all the same", async () => {
+  const source = holdingFileSystem(memoryFileSystem(), `${storeFolder}/orders-0`);
+  const store = await openTestStore(source.fs, { ack: "os", ...smallSegments });
+  await fill(store);
+  const wanted = await contentOfStore(store);
+  const other = memoryFileSystem();
+  const target = holdingFileSystem(other, `${copyFolder}/orders-0`);
+  target.hold();
+  const backing = backupStore(store, copyFolder, { fileSystem: target.fs });
+  while (target.heldCount() === 0) await nextTurn();
+  source.hold();
+  for (const record of numbered(0, 40)) await append(store, "orders", { ...record, partition: 0 });
+  const flushing = assert.rejects(flush(store), refused("HANDLE_CLOSED", "orders-0"));
+  while (source.heldCount() === 0) await nextTurn();
+  await deleteTopic(store, "orders");
+  await flushing;
+  source.release();
+  // The sync goes on to the indexes, which lie in a folder of another name by now.
+  await nextTurn();
+  target.release();
+  await backing;
+  assert.deepEqual(await openedContent(other), wanted);
+  await closeStore(store);
 });
 
 /** Even a repair makes a store of it only if all of every partition is there. Returns how many. */

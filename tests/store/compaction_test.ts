@@ -14,6 +14,7 @@ import { read } from "../../src/client/read.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
 import { batchesIn } from "../../src/record/batch_view.ts";
 import { checkStore } from "../../src/store/check_store.ts";
+import { enforceRetention } from "../../src/store/maintenance.ts";
 import { closeStore, openStore } from "../../src/store/open_store.ts";
 import type { Store, StoreOptions } from "../../src/store/store.ts";
 import { internalsOf } from "../../src/store/store.ts";
@@ -506,6 +507,27 @@ describe("what is recorded of compactions", () => {
       await compactTopic(store, "prices");
       assert.equal((await linesIn(store, "prices")).length, 3);
     }, small);
+  });
+
+  it("does not go beyond what a crash may bring back", async () => {
+    const disk = faultyDisk();
+    await withStore(async (store, fs) => {
+      const options = { cleanupPolicy: "compact,delete", retentionBytes: 1000 } as const;
+      await createTopic(store, "prices", options);
+      await fill(store, "prices", 40);
+      failNext(disk, {
+        operation: "write",
+        code: "EIO",
+        times: Infinity,
+        path: "log-start-offset",
+      });
+      await assert.rejects(enforceRetention(store), { code: "KAFKA_STORAGE_ERROR" });
+      await assert.rejects(compactTopic(store, "prices"), { code: "KAFKA_STORAGE_ERROR" });
+      assert.equal(textOfFile(fs, "cleaner-offset-checkpoint"), undefined);
+      healDisk(disk);
+      await compactTopic(store, "prices");
+      assert.equal((await linesIn(store, "prices")).length, 3);
+    }, { ...small, fileSystem: disk.fs });
   });
 
   it("is put right where the log begins later", async () => {

@@ -1,10 +1,27 @@
 /** `repairStore` and `checkStore` where something else has the place of a file, or the disk fails. */
 
 import assert from "node:assert/strict";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 
-import { append, closeStore, createTopic, isOttlaError, repairStore } from "../../mod.ts";
+import {
+  append,
+  closeStore,
+  createTopic,
+  isOttlaError,
+  openStore,
+  repairStore,
+} from "../../mod.ts";
 import type { RepairOptions, RepairReport } from "../../mod.ts";
+import { diskFileSystem } from "../../src/platform/disk_file_system.ts";
 import type { FileSystem } from "../../src/platform/file_system.ts";
 import { readFile } from "../../src/platform/files.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
@@ -18,6 +35,7 @@ import {
   recordsIn,
   removeLocks,
   storeFolder,
+  withFolder,
 } from "../support/store_fixture.ts";
 import {
   allProblems,
@@ -110,6 +128,28 @@ test("what is taken out may go to another disk", async () => {
   assert.deepEqual(readFile(fs, "/other/1/letters/old/a.txt"), Uint8Array.of(7));
   assert.equal(fs.stat(at("letters")), undefined);
 });
+
+test("of a link to a folder only the link is taken out", () =>
+  withFolder(async (root) => {
+    const [folder, letters] = [join(root, "store"), join(root, "letters")];
+    await closeStore(await openStore(folder));
+    mkdirSync(letters);
+    writeFileSync(join(letters, "a.txt"), "mine");
+    mkdirSync(join(folder, "papers", "old"), { recursive: true });
+    for (const path of ["letters", "papers/letters"]) symlinkSync(letters, join(folder, path));
+    const rename: FileSystem["rename"] = (source, target) => {
+      const isAside = target.startsWith(`${folder}.repair`);
+      if (isAside) throw Object.assign(new Error("EXDEV"), { code: "EXDEV" });
+      renameSync(source, target);
+    };
+    const report = await repairStore(folder, { fileSystem: { ...diskFileSystem(), rename } });
+    assert.equal(report.check!.isClean, true, JSON.stringify(allProblems(report.check!)));
+    for (const path of ["letters", "papers"]) assert.equal(existsSync(join(folder, path)), false);
+    for (const path of ["letters", "papers/letters"]) {
+      assert.equal(readFileSync(join(report.keptIn!, path, "a.txt"), "utf8"), "mine");
+    }
+    assert.equal(readFileSync(join(letters, "a.txt"), "utf8"), "mine");
+  }));
 
 test("a folder of no topic is set aside, as by an opening that recovers", async () => {
   const fs = await filledStore();

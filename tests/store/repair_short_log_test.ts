@@ -1,6 +1,8 @@
 /** `repairStore` and logs that are shorter than they were: no offset is given out twice. */
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import process from "node:process";
 import { describe, test } from "node:test";
 
 import {
@@ -13,6 +15,7 @@ import {
   repairStore,
 } from "../../mod.ts";
 import type { RepairReport } from "../../mod.ts";
+import { printOffsetCheckpoint } from "../../src/log/checkpoint_file.ts";
 import type { FileSystem } from "../../src/platform/file_system.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
 import { field } from "../../src/record/batch_layout.ts";
@@ -36,6 +39,7 @@ import {
   firstLog,
   logNames,
   recordCount,
+  replace,
 } from "./check_fixture.ts";
 
 const repair = (fs: FileSystem): Promise<RepairReport> =>
@@ -150,6 +154,23 @@ test("what was compacted once has gaps that are no losses, also when it is compa
   assert.deepEqual(after, before.filter((offset) => offset !== 41));
 });
 
+test("a compacted segment without a batch has lost some if its indexes say so", async () => {
+  const fs = await filledStore();
+  resizeFile(fs, at(firstLog), 0);
+  const segment = { baseOffset: 0, path: at(firstLog), sizeBytes: 0 };
+  const bounds = {
+    nextBase: 20,
+    reachedOffset: recordCount,
+    isCompacted: true,
+    leaderEpoch: 0,
+    nextLeaderEpoch: 0,
+  };
+  const hole = { startOffset: 0, endOffset: 20, epoch: 0 };
+  assert.deepEqual(planSegment(fs, segment, bounds).pieces, [{ kind: "lost", ...hole }]);
+  for (const kind of ["index", "timeindex"]) resizeFile(fs, at(firstLog.replace("log", kind)), 0);
+  assert.deepEqual(planSegment(fs, segment, bounds).pieces, [{ kind: "absent", ...hole }]);
+});
+
 test("a leader epoch before zeros stays what it is", async () => {
   const fs = await filledStore();
   const bytes = readFile(fs, at(firstLog))!;
@@ -170,6 +191,37 @@ test("a leader epoch before zeros stays what it is", async () => {
   });
   assert.deepEqual([...epochs], []);
   assert.deepEqual(damaged, [{ start: second!.position, end: others[0]!.position }]);
+});
+
+test("what was deleted before a power cut stays deleted, a start that is rotten is none", async () => {
+  for (const lostPower of [true, false]) {
+    const fs = await filledStore("crashed");
+    const start = { topic: "orders", partition: 0, offset: recordCount + 10 };
+    replace(fs, "log-start-offset-checkpoint", printOffsetCheckpoint([start]));
+    if (lostPower) replace(fs, "ottla.powerloss", new Uint8Array(0));
+    const report = await repair(fs);
+    assert.equal(report.check!.isClean, true, JSON.stringify(allProblems(report.check!)));
+    const store = await openTestStore(fs);
+    assert.equal((await recordsIn(store, "orders")).length, lostPower ? 0 : recordCount);
+    await closeStore(store);
+    assert.equal(await appendOne(fs), lostPower ? start.offset : recordCount);
+  }
+});
+
+test("whoever opens a log that is shorter than it was is warned", async () => {
+  for (const ending of ["closed", "not closed"]) {
+    const fs = await filledStore();
+    if (ending === "not closed") forgetClosing(fs);
+    cutLastBatch(fs);
+    const warned = once(process, "warning");
+    const store = await openTestStore(fs);
+    await append(store, "orders", { value: "on" });
+    const [{ name, message }] = await warned;
+    assert.equal(name, "OttlaWarning");
+    const found = `Records of orders-0 are missing: it ends at offset ${recordCount - 1}`;
+    assert.ok(message.startsWith(found), message);
+    await closeStore(store);
+  }
 });
 
 function cutLastBatch(fs: FileSystem): void {

@@ -89,6 +89,26 @@ describe("a power cut", () => {
     await closeStore(again);
   });
 
+  it("takes no store whose folder a process had made that was killed", async () => {
+    for (const path of ["/data", "/deep/er/data"]) {
+      for (let killedAt = 1; killedAt < 20; killedAt++) {
+        const disk = simulatedDisk({ seed: 1 });
+        setFaults(disk, {
+          rule: ({ number }) => number === killedAt ? { crash: "killProcess" } : undefined,
+        });
+        await assert.rejects(openStore(path, disk.process), `operation ${killedAt}`);
+        setFaults(disk);
+        const store = await openStore(path, disk.process);
+        await createTopic(store, "orders");
+        await append(store, "orders", { value: "one" });
+        powerCut(disk, { unsynced: "lost" });
+        const again = await openStore(path, disk.process);
+        assert.deepEqual(await valuesIn(again), ["one"], `${path}, killed at ${killedAt}`);
+        await closeStore(again);
+      }
+    }
+  });
+
   it("takes nothing of a segment whose making failed once", async () => {
     const disk = simulatedDisk({ seed: 1 });
     const store = await openOn(disk);
