@@ -161,15 +161,19 @@ export function dropCleaned(log: Log, cleaned: CleanedSegment): void {
  */
 export function removeUnfinished(log: Log): void {
   const { fs } = log.pool;
+  let hasSwap = false;
   for (const { name } of fs.list(log.folder)) {
     const suffix = parseSegmentFileName(name)?.suffix;
     if (suffix !== "cleaned" && suffix !== "swap") continue;
+    hasSwap ||= suffix === "swap";
     try {
       fs.remove(joinPath(log.folder, name));
     } catch (error) {
       if (!hasErrorCode(error, "ENOENT")) throw error;
     }
   }
+  // One that a power cut brought back would be completed.
+  if (hasSwap) fs.syncFolder(log.folder);
 }
 
 /**

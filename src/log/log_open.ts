@@ -23,7 +23,7 @@ import type { Clock } from "../platform/clock.ts";
 import type { FilePool } from "../platform/file_pool.ts";
 import { closePooledFile, handleOf } from "../platform/file_pool.ts";
 import type { FileSystem } from "../platform/file_system.ts";
-import { isDiskFull } from "../platform/file_system.ts";
+import { hasErrorCode, isDiskFull } from "../platform/file_system.ts";
 import { folderOf, joinPath } from "../platform/files.ts";
 import { warn } from "../platform/warning.ts";
 import type { BatchSource } from "../record/batch_view.ts";
@@ -305,9 +305,13 @@ function newLog(place: LogPlace, walk: Walk, snapshotOffsets: number[]): Log {
         countAcknowledged(log);
         advanceHighWatermark(log);
       },
-      // Where nobody waits for a closed log its topic was deleted, and its files have other names.
-      (cause) =>
-        log.isClosed && log.commit.waiters.length === 0 ? closedError(log) : poisonLog(log, cause),
+      (cause) => {
+        // Where nobody waits for a closed log its topic was deleted, and its files have other names.
+        const isDeleted = log.isClosed && log.commit.waiters.length === 0;
+        return isDeleted && hasErrorCode(cause, "ENOENT")
+          ? closedError(log)
+          : poisonLog(log, cause);
+      },
     ),
     producers: producerStates(place.source),
     snapshots: producerSnapshots(snapshotOffsets, place.recoveryPoint, endOffset),

@@ -171,6 +171,24 @@ describe("a crash in a compaction", () => {
     abandonLog(reopened);
   });
 
+  it("completes no swap that was given up", async () => {
+    const disk = faultyDisk();
+    const { log } = openTestLog(disk.fs, { config });
+    await fillLog(log);
+    const hasSwap = (fs: FileSystem): boolean => filesOf(fs).some((name) => /\.swap$/.test(name));
+    await assert.rejects(
+      cleanTestLog(log, {
+        nextTurn() {
+          if (hasSwap(disk.fs)) throw new Error("given up");
+          return Promise.resolve();
+        },
+      }),
+      /given up/,
+    );
+    abandonLog(log);
+    assert.equal(hasSwap(crashDisk(disk).inner), false);
+  });
+
   it("leaves no hole where a recovery looks for one, whatever the policy is by then", async () => {
     const fs = memoryFileSystem();
     const { log } = openTestLog(fs, { config });
