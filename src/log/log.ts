@@ -18,7 +18,7 @@ import { builtBytes } from "../record/batch_builder.ts";
 import type { BatchSource } from "../record/batch_view.ts";
 import { field, logOverheadBytes } from "../record/batch_layout.ts";
 import { saveIndexFiles } from "../segment/index_file.ts";
-import type { Segment, SegmentConfig } from "../segment/segment.ts";
+import type { Segment, SegmentConfig, SegmentIndexes } from "../segment/segment.ts";
 import { appendToSegment, mustRoll } from "../segment/segment.ts";
 import type { Gap } from "../segment/segment_load.ts";
 import { createSegment, indexesOf, sealSegment } from "../segment/segment_load.ts";
@@ -363,7 +363,7 @@ function segmentForBatch(log: Log, view: DataView, position: number): Segment {
   const sizeBytes = batchSizeAt(view, position);
   const lastOffset = log.endOffset + view.getInt32(position + field.lastOffsetDelta);
   const maxTimestamp = getInt64(view, position + field.maxTimestamp);
-  const indexes = indexesOf(active, config);
+  const indexes = indexesToAppend(log, active);
   const now = log.clock.now();
   if (
     log.isRollDue || mustRoll(active, indexes, config, sizeBytes, maxTimestamp, lastOffset, now)
@@ -371,6 +371,15 @@ function segmentForBatch(log: Log, view: DataView, position: number): Segment {
     rollLog(log);
   }
   return activeSegment(log);
+}
+
+/** Those of a log that was opened are read when they are first needed. */
+function indexesToAppend(log: Log, active: Segment): SegmentIndexes {
+  try {
+    return indexesOf(active, log.config);
+  } catch (cause) {
+    throw storageError(log, cause, "append to");
+  }
 }
 
 function writeRun(

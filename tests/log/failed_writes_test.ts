@@ -8,9 +8,10 @@ import { describe, it } from "node:test";
 
 import { isOttlaError, OttlaError } from "../../src/errors.ts";
 import type { Log } from "../../src/log/log.ts";
-import { abandonLog, flushLog, writeAccepted } from "../../src/log/log.ts";
+import { abandonLog, activeSegment, flushLog, writeAccepted } from "../../src/log/log.ts";
 import { closeLog } from "../../src/log/log_close.ts";
 import { readableEnd } from "../../src/log/log_reader.ts";
+import { rebuildIndexes } from "../../src/segment/segment_load.ts";
 import { failNext, faultyDisk, healDisk } from "../support/faulty_file_system.ts";
 import {
   appendBatches,
@@ -65,6 +66,19 @@ describe("failed writes", () => {
       });
     }
   }
+
+  it("indexes that cannot be read now keep nothing from being appended later", () => {
+    const disk = faultyDisk();
+    const { log } = openTestLog(disk.fs);
+    appendNumbered(log, 3);
+    failNext(disk, { operation: "read", ...brokenDisk, path: ".log" });
+    assert.throws(() => rebuildIndexes(activeSegment(log), log.config), brokenDisk);
+    failNext(disk, { operation: "open", ...brokenDisk, path: "index" });
+    assert.throws(() => appendNumbered(log, 1), isStorageError);
+    appendNumbered(log, 1);
+    assert.deepEqual(valuesOf(log), numberedValues(0, 4));
+    abandonLog(log);
+  });
 
   it("a failed undo poisons the log, and does not say that nothing was written", async () => {
     const disk = faultyDisk();
