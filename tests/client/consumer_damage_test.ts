@@ -4,8 +4,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
 import { append, appendBatch } from "../../src/client/append.ts";
-import { closeConsumer, openConsumer, poll } from "../../src/client/consumer.ts";
-import type { ConsumerOptions } from "../../src/client/consumer_options.ts";
+import { closeConsumer, poll } from "../../src/client/consumer.ts";
 import { assign, positionOf, seek } from "../../src/client/consumer_positions.ts";
 import type { Consumer } from "../../src/client/consumer_state.ts";
 import { committedOffsets } from "../../src/client/groups.ts";
@@ -15,24 +14,10 @@ import type { Store } from "../../src/store/store.ts";
 import { createTopic, deleteRecords } from "../../src/store/topics.ts";
 import { setFaults, simulatedDisk } from "../../src/testing/mod.ts";
 import { damageFirstBatch, obscureFirstBatch } from "../support/damage.ts";
-import { numbered, textOf, withStore } from "../support/store_fixture.ts";
+import { now, orders, polled, reader } from "../support/orders_reader.ts";
+import { numbered, withStore } from "../support/store_fixture.ts";
 
-const now = { waitMs: 0 };
-const orders = { topic: "orders", partition: 0 };
 const bills = { topic: "bills", partition: 0 };
-
-function reader(store: Store, options: Partial<ConsumerOptions> = {}): Promise<Consumer> {
-  return openConsumer(store, {
-    groupId: "billing",
-    partitions: [orders],
-    autoOffsetReset: "earliest",
-    ...options,
-  });
-}
-
-async function polled(consumer: Consumer): Promise<string[]> {
-  return (await poll(consumer, now)).map(({ value }) => textOf(value));
-}
 
 /** Makes a topic with so many batches of a record each, "v0" and so on. */
 async function makeTopic(store: Store, topic: string, batches: number): Promise<void> {

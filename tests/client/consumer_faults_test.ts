@@ -6,16 +6,16 @@ import { describe, it } from "node:test";
 
 import { append, appendBatch } from "../../src/client/append.ts";
 import { closeConsumer, openConsumer, poll } from "../../src/client/consumer.ts";
-import type { ConsumedOffset, ConsumerOptions } from "../../src/client/consumer_options.ts";
+import type { ConsumedOffset } from "../../src/client/consumer_options.ts";
 import { assign, assignmentOf, positionOf, seek } from "../../src/client/consumer_positions.ts";
 import type { Consumer } from "../../src/client/consumer_state.ts";
 import { commitOffsets } from "../../src/client/groups.ts";
 import { isOttlaError } from "../../src/errors.ts";
 import { closeStore } from "../../src/store/open_store.ts";
-import type { Store } from "../../src/store/store.ts";
 import { createTopic, deleteTopic } from "../../src/store/topics.ts";
 import { manualClock } from "../../src/testing/manual_clock.ts";
 import { failNext, faultyDisk, healDisk } from "../support/faulty_file_system.ts";
+import { now, orders, polled, reader } from "../support/orders_reader.ts";
 import {
   numbered,
   openTestStore,
@@ -25,22 +25,7 @@ import {
   withStore,
 } from "../support/store_fixture.ts";
 
-const now = { waitMs: 0 };
-const orders = { topic: "orders", partition: 0 };
 const bills = { topic: "bills", partition: 0 };
-
-function reader(store: Store, options: Partial<ConsumerOptions> = {}): Promise<Consumer> {
-  return openConsumer(store, {
-    groupId: "billing",
-    partitions: [orders],
-    autoOffsetReset: "earliest",
-    ...options,
-  });
-}
-
-async function polled(consumer: Consumer): Promise<string[]> {
-  return (await poll(consumer, now)).map(({ value }) => textOf(value));
-}
 
 describe("where a consumer begins", () => {
   it("is what was committed, though its log could not be opened at first", async () => {

@@ -64,17 +64,30 @@ function largestOf(log: Log): number {
   return largestTimestamp(log, log.segments[0]!);
 }
 
+/** Longer than a sector, or the next batch would bring it along. */
+const long = "v0".repeat(1000);
+
+/** Leaves a log of which a sync has dropped `long`, after a power cut. */
+async function failSync(disk: SimulatedDisk): Promise<void> {
+  const first = openAfterPowerCut(disk.fileSystem, { recoveryPoint: 0 });
+  failLog(disk, "sync", "EIO");
+  await assert.rejects(appendValues(first, [long], "disk")!);
+  setFaults(disk);
+  abandonLog(first);
+}
+
+/** Such a log, opened on a full disk, which keeps it from being written again. */
+async function openUnwritten(disk: SimulatedDisk): Promise<Log> {
+  await failSync(disk);
+  failLog(disk, "write", "ENOSPC");
+  return openAfterPowerCut(disk.fileSystem, { recoveryPoint: 0 });
+}
+
 describe("a power cut", () => {
   it("takes nothing that was acknowledged behind what a failed sync had dropped", async () => {
     for (let seed = 0; seed < 20; seed++) {
       const disk = diskWithFolder(seed);
-      const first = openAfterPowerCut(disk.fileSystem, { recoveryPoint: 0 });
-      failLog(disk, "sync", "EIO");
-      // Longer than a sector, or the next batch would bring it along.
-      const long = "v0".repeat(1000);
-      await assert.rejects(appendValues(first, [long], "disk")!);
-      setFaults(disk);
-      abandonLog(first);
+      await failSync(disk);
       // Another partition could not be recovered, so the mark of the power cut is still there.
       const second = openAfterPowerCut(disk.fileSystem, { recoveryPoint: 0 });
       await appendValues(second, ["v1"], "disk");
@@ -159,13 +172,7 @@ describe("a power cut", () => {
 describe("a recovery that cannot write again what a failed sync had dropped", () => {
   it("lets it be read, and promises nothing until it is written", async () => {
     const disk = diskWithFolder(1);
-    const first = openAfterPowerCut(disk.fileSystem, { recoveryPoint: 0 });
-    failLog(disk, "sync", "EIO");
-    const long = "v0".repeat(1000);
-    await assert.rejects(appendValues(first, [long], "disk")!);
-    abandonLog(first);
-    failLog(disk, "write", "ENOSPC");
-    const full = openAfterPowerCut(disk.fileSystem, { recoveryPoint: 0 });
+    const full = await openUnwritten(disk);
     for (const ack of ["os", "disk"] as const) {
       assert.throws(() => appendValues(full, ["v1"], ack), { code: "DISK_FULL" });
     }
@@ -183,13 +190,7 @@ describe("a recovery that cannot write again what a failed sync had dropped", ()
   it("is made up for by a flush and by a close, once there is room", async () => {
     for (const end of [flushLog, closeLog]) {
       const disk = diskWithFolder(2);
-      const first = openAfterPowerCut(disk.fileSystem, { recoveryPoint: 0 });
-      failLog(disk, "sync", "EIO");
-      const long = "v0".repeat(1000);
-      await assert.rejects(appendValues(first, [long], "disk")!);
-      abandonLog(first);
-      failLog(disk, "write", "ENOSPC");
-      const full = openAfterPowerCut(disk.fileSystem, { recoveryPoint: 0 });
+      const full = await openUnwritten(disk);
       setFaults(disk);
       await end(full);
       powerCut(disk, { unsynced: "lost" });
