@@ -33,8 +33,10 @@ export function findHole(
   { recoveryPoint, startOffset }: { readonly recoveryPoint: number; readonly startOffset: number },
   nextBase: number | undefined,
 ): number | undefined {
+  // One that lacks no offset is one too: the first offset of the batch behind it has no checksum,
+  // and is 0 where a sector is that ends behind it.
   const hole = result.gaps.find((gap) =>
-    gap.startOffset >= recoveryPoint && gap.endOffset > startOffset
+    gap.startOffset >= recoveryPoint && Math.max(gap.startOffset + 1, gap.endOffset) > startOffset
   );
   if (hole !== undefined) return hole.startPosition;
   const isComplete = nextBase === undefined || segment.endOffset >= nextBase ||

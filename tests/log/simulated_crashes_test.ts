@@ -120,6 +120,20 @@ describe("a power cut", () => {
     }
   });
 
+  it("makes no batch the first one whose first offset it has taken", () => {
+    const fs = memoryFileSystem();
+    const { log } = openTestLog(fs);
+    void appendValues(log, ["v0"]);
+    const { sizeBytes } = log.segments[0]!;
+    void appendValues(log, ["v1"]);
+    abandonLog(log);
+    const file = fs.open(segmentPath(0, "log"), "write");
+    fs.write(file, new Uint8Array(sizeBytes + 8), 0);
+    fs.close(file);
+    const again = openAfterPowerCut(fs, { recoveryPoint: 0 });
+    assert.deepEqual([valuesOf(again), again.endOffset], [[], 0]);
+  });
+
   it("brings no segment back that a recovery which failed had put aside", async () => {
     for (const failing of ["remove", "syncFolder"]) {
       const disk = diskWithFolder(1);
