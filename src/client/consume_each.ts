@@ -102,8 +102,8 @@ const noOptions: ConsumeEachOptions = {};
  * most) is handled to its end and committed. When the signal ends it, or a partition goes to another
  * member, only the handlers that run are waited for, what is handled is committed, whether
  * `autoCommit` is on or not, and the rest is given out again. An error of a poll, such as damage or
- * a record that no serde reads, is told when all that was taken in before is handled. While one record takes its time,
- * 100,000 behind it may be handled before the others wait for it.
+ * a record that no serde reads, is told when all that was taken in before is handled. While one
+ * record takes its time, 100,000 behind it may be handled before the others wait for it.
  *
  * @param consumer The consumer; it cannot be polled meanwhile.
  * @param handler Handles a record. Until it resolves the record's offset is not committed. It must
