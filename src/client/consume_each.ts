@@ -260,10 +260,9 @@ async function endHandling(handling: Handling): Promise<void> {
   const offsets = isAutoCommitting(state) ? uncommittedHandled(state) : [];
   state.tracker = undefined;
   for (const entry of state.partitions) {
-    if (entry.handled < 0 || entry.handled >= entry.position) continue;
-    placeLater(entry, entry.handled);
-    // What was found further ahead is told when it has come there again.
-    state.failures.delete(entry);
+    if (entry.handled >= 0 && entry.handled < entry.position) {
+      placeLater(state, entry, entry.handled);
+    }
   }
   await saveOffsets(state, offsets).catch((error) => handling.failure ??= { error });
 }

@@ -188,18 +188,21 @@ export function placeEntry(state: ConsumerState, entry: ConsumedPartition, offse
   const log = logOfEntry(state, entry);
   const cursor = isolatedCursor(log, offset, cursorOptions, state.options.isolation);
   if (isGone(entry)) entry.committed = -1;
-  placeLater(entry, offset);
+  placeLater(state, entry, offset);
   entry.log = log;
   entry.cursor = cursor;
 }
 
 /**
- * Has the next look at a partition give it a position: what keeps it from being read is told then.
+ * Has the next look at a partition give it a position: what keeps it from being read is told then,
+ * and not what was found where it was.
  *
+ * @param state The consumer.
  * @param entry The partition.
  * @param offset The next offset to be given out.
  */
-export function placeLater(entry: ConsumedPartition, offset: number): void {
+export function placeLater(state: ConsumerState, entry: ConsumedPartition, offset: number): void {
+  state.failures.delete(entry);
   entry.cursor = undefined;
   entry.records = noRecords;
   entry.index = 0;

@@ -42,7 +42,6 @@ export function seek<K, V>(
   const state = openState(consumer);
   const entry = getConsumed(state, topic, partition, "seek in");
   placeEntry(state, entry, offsetOfSeek(state, entry, to));
-  state.failures.delete(entry);
   state.tracker?.forget([entry]);
   state.unplaced.delete(entry);
   wakeConsumer(state);

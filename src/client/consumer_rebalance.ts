@@ -263,7 +263,7 @@ function placeAtFirst(
     else placeEntry(state, entry, committed);
   } catch {
     // The next look at it resets the position, or says what keeps it from being read.
-    if (committed !== undefined) placeLater(entry, committed);
+    if (committed !== undefined) placeLater(state, entry, committed);
   }
 }
 
