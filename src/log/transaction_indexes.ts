@@ -5,8 +5,10 @@
  * An entry is written when the abort marker is, and is on disk before a recovery point beyond the
  * marker is recorded. So after a crash the entries below what was replayed are true, and those
  * above are made anew from the markers that were replayed. What cannot be read, or cannot be
- * written now, is made anew from the log as well, with the next occasion at the latest. A log that
- * has never seen an abort has nothing of this in memory but an empty field.
+ * written now, is made anew from the log as well, with the next occasion at the latest. Such a file
+ * is replaced as a whole: a power cut that took part of it would leave fewer entries below what is
+ * replayed, and nothing would tell that some are missing. A log that has never seen an abort has
+ * nothing of this in memory but an empty field.
  *
  * Readers in this process do not ask these indexes, but the log itself (`committed_reader.ts`).
  */
@@ -17,10 +19,9 @@ import {
   appendTransactionEntries,
   collectAborted,
   readTransactionIndex,
-  removeTransactionIndex,
+  replaceTransactionIndex,
   syncTransactionIndex,
   transactionIndexPath,
-  truncateTransactionIndex,
 } from "../segment/transaction_index.ts";
 import type { AbortedTransaction } from "../segment/txn_index_file.ts";
 import { txnEntryBytes } from "../segment/txn_index_file.ts";
@@ -146,7 +147,10 @@ export function restoreTransactionIndexes(
     const inSegment = aborted.slice(first, next);
     try {
       const isRight = isIndexOf(segment, startOffset, inSegment);
-      if (!isRight) restoreOrRebuild(log, segment, startOffset, inSegment);
+      if (!isRight) {
+        const kept = entriesBelow(log, segment, startOffset);
+        replaceTransactionIndex(segment, [...kept, ...inSegment]);
+      }
       // A file that is as it should be may still be in the page cache only.
       if (!isRight || first < next) indexesOfLog(log).unsynced.add(segment);
     } catch (error) {
@@ -181,30 +185,17 @@ function isSame(a: AbortedTransaction, b: AbortedTransaction): boolean {
     a.lastOffset === b.lastOffset && a.lastStableOffset === b.lastStableOffset;
 }
 
-function restoreOrRebuild(
-  log: Log,
-  segment: Segment,
-  startOffset: number,
-  aborted: readonly AbortedTransaction[],
-): void {
+/** The entries of a segment below an offset; from its batches where the index cannot be read. */
+function entriesBelow(log: Log, segment: Segment, offset: number): AbortedTransaction[] {
+  if (offset <= segment.baseOffset) return [];
+  let entries;
   try {
-    restoreIndex(segment, startOffset, aborted);
+    entries = readTransactionIndex(segment);
   } catch (error) {
-    // What lies below the offset cannot be believed either.
     if (!isUnusable(error)) throw error;
-    restoreIndex(segment, segment.baseOffset, abortedIn(log, segment));
+    entries = abortedIn(log, segment);
   }
-}
-
-/** Keeps the entries below an offset and gives it those behind. */
-function restoreIndex(
-  segment: Segment,
-  startOffset: number,
-  aborted: readonly AbortedTransaction[],
-): void {
-  if (startOffset <= segment.baseOffset) removeTransactionIndex(segment);
-  else truncateTransactionIndex(segment, startOffset);
-  appendTransactionEntries(segment, aborted);
+  return entries.filter(({ lastOffset }) => lastOffset < offset);
 }
 
 function indexesOfLog(log: Log): TransactionIndexes {
@@ -247,7 +238,7 @@ function saveStale(
   segment: Segment,
   aborted: readonly AbortedTransaction[],
 ): void {
-  restoreIndex(segment, segment.baseOffset, aborted);
+  replaceTransactionIndex(segment, aborted);
   stale.delete(segment);
   unsynced.add(segment);
 }

@@ -10,7 +10,7 @@
 import { OttlaError } from "../errors.ts";
 import type { FileHandle } from "../platform/file_system.ts";
 import { hasErrorCode } from "../platform/file_system.ts";
-import { joinPath, readFile } from "../platform/files.ts";
+import { joinPath, readFile, replaceFile } from "../platform/files.ts";
 import type { Segment } from "./segment.ts";
 import { segmentFileName } from "./segment_file_name.ts";
 import type { AbortedTransaction } from "./txn_index_file.ts";
@@ -85,37 +85,21 @@ export function appendTransactionEntries(
 }
 
 /**
- * Removes the entries whose markers do not lie below an offset, and the file with its last entry.
+ * Gives a segment's index other entries, so that a power cut leaves the old ones or the new ones.
  *
  * @param segment The segment.
- * @param offset The first offset to go.
- * @throws As `readTransactionIndex`.
+ * @param entries All that it is to have, in the order of the markers; without any there is no file.
+ * @throws What the file system throws.
  */
-export function truncateTransactionIndex(segment: Segment, offset: number): void {
+export function replaceTransactionIndex(
+  segment: Segment,
+  entries: readonly AbortedTransaction[],
+): void {
   const { fs } = segment.pool;
   const path = transactionIndexPath(segment);
-  const sizeBytes = fs.stat(path)?.sizeBytes;
-  if (sizeBytes === undefined) return;
-  const entries = readTransactionIndex(segment);
-  const count = entries.filter(({ lastOffset }) => lastOffset < offset).length;
-  if (count === 0) return fs.remove(path);
-  if (count * txnEntryBytes === sizeBytes) return;
-  const file = fs.open(path, "write");
+  if (entries.length > 0) return replaceFile(fs, path, printTxnIndex(entries));
   try {
-    fs.truncate(file, count * txnEntryBytes);
-  } finally {
-    fs.close(file);
-  }
-}
-
-/**
- * Removes a segment's index, if it has one.
- *
- * @param segment The segment.
- */
-export function removeTransactionIndex(segment: Segment): void {
-  try {
-    segment.pool.fs.remove(transactionIndexPath(segment));
+    fs.remove(path);
   } catch (error) {
     if (!hasErrorCode(error, "ENOENT")) throw error;
   }

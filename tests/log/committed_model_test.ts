@@ -391,12 +391,32 @@ function transactionOutOfLog(): Step[] {
   ];
 }
 
+/** An index that a recovery makes anew, and that the next power cut must not take. */
+function indexMadeAnew(): Step[] {
+  const aborted = (producerId: number): Step[] => [
+    { step: "send", producerId, count: 1, ack: "os" },
+    { step: "end", producerId, type: "abort", ack: "os" },
+  ];
+  return [
+    ...aborted(1),
+    { step: "restart" },
+    ...aborted(3),
+    { step: "checkpoint" },
+    { step: "powerCut", share: 0, keepsNames: false },
+    { step: "powerCut", share: 0, keepsNames: true },
+  ];
+}
+
 describe("a reader of what was committed", () => {
   it("sees what a model in plain arrays says, whatever happens", async () => {
     const steps = fc.array(anyStep, { maxLength: 80, size: "max" });
     await fc.assert(fc.asyncProperty(steps, fc.nat(10_000), fc.boolean(), run), {
       numRuns: 300,
-      examples: [[unsyncedSnapshot(), 0, false], [transactionOutOfLog(), 0, false]],
+      examples: [
+        [unsyncedSnapshot(), 0, false],
+        [transactionOutOfLog(), 0, false],
+        [indexMadeAnew(), 0, false],
+      ],
     });
   });
 });

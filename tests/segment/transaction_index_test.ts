@@ -13,13 +13,12 @@ import {
   appendTransactionEntries,
   collectAborted,
   readTransactionIndex,
-  removeTransactionIndex,
+  replaceTransactionIndex,
   syncTransactionIndex,
   transactionIndexPath,
-  truncateTransactionIndex,
 } from "../../src/segment/transaction_index.ts";
 import type { AbortedTransaction } from "../../src/segment/txn_index_file.ts";
-import { failNext, faultyDisk } from "../support/faulty_file_system.ts";
+import { crashDisk, failNext, faultyDisk } from "../support/faulty_file_system.ts";
 import { forEachFileSystem } from "../support/file_systems.ts";
 import { hexOf } from "../support/hex.ts";
 import { flipByte, resizeFile, writeBytes } from "../support/log_fixture.ts";
@@ -117,32 +116,51 @@ forEachFileSystem("an index of other offsets than the segment's is refused", (fs
   assert.deepEqual(readTransactionIndex(segmentIn(fs, folder, 0, 51)), four);
 });
 
-forEachFileSystem("truncating keeps what lies below", (fs, folder) => {
+forEachFileSystem("an index gets other entries", (fs, folder) => {
   const segment = segmentIn(fs, folder);
-  truncateTransactionIndex(segment, 0);
-  appendTransactionEntries(segment, four);
-  truncateTransactionIndex(segment, 51);
+  replaceTransactionIndex(segment, four);
   assert.deepEqual(readTransactionIndex(segment), four);
-  truncateTransactionIndex(segment, 50);
-  assert.deepEqual(readTransactionIndex(segment), four.slice(0, 3));
+  replaceTransactionIndex(segment, four.slice(1, 3));
+  assert.deepEqual(readTransactionIndex(segment), four.slice(1, 3));
   appendTransactionEntries(segment, [entry(4, 40, 60, 61)]);
-  assert.equal(readTransactionIndex(segment).length, 4);
-  truncateTransactionIndex(segment, 10);
-  assert.equal(sizeOf(segment), undefined, "without an entry there is no file");
-  assert.deepEqual(readTransactionIndex(segment), []);
+  assert.equal(readTransactionIndex(segment).length, 3);
+  replaceTransactionIndex(segment, []);
+  assert.deepEqual(fs.list(folder), [], "without an entry there is no file");
+});
+
+test("a power cut leaves the old entries of an index or the new ones, wherever it comes", () => {
+  for (let steps = 0; steps < 6; steps++) {
+    for (const names of [true, false]) {
+      const disk = faultyDisk();
+      disk.fs.makeFolder("/test");
+      const segment = segmentIn(disk.fs, "/test");
+      appendTransactionEntries(segment, four.slice(0, 2));
+      syncTransactionIndex(segment);
+      disk.fs.syncFolder("/test");
+      const operations = ["open", "write", "sync", "rename", "syncFolder"] as const;
+      const operation = operations[steps];
+      if (operation !== undefined) failNext(disk, { operation, code: "EIO" });
+      const replace = () => replaceTransactionIndex(segment, four);
+      if (operation === undefined) replace();
+      else assert.throws(replace, { code: "EIO" });
+      const left = readTransactionIndex(segmentIn(crashDisk(disk, { names }).fs, "/test"));
+      const isNew = operation === undefined || (operation === "syncFolder" && names);
+      assert.deepEqual(left, isNew ? four : four.slice(0, 2), `${operation} ${names}`);
+    }
+  }
 });
 
 forEachFileSystem("without an entry there is no file", (fs, folder) => {
   const segment = segmentIn(fs, folder);
   syncTransactionIndex(segment);
-  removeTransactionIndex(segment);
+  replaceTransactionIndex(segment, []);
   appendTransactionEntries(segment, []);
   assert.deepEqual(readTransactionIndex(segment), []);
   assert.deepEqual(fs.list(folder), []);
   appendTransactionEntries(segment, four.slice(0, 1));
   syncTransactionIndex(segment);
   assert.equal(readTransactionIndex(segment).length, 1);
-  removeTransactionIndex(segment);
+  replaceTransactionIndex(segment, []);
   assert.deepEqual(fs.list(folder), []);
 });
 
@@ -168,8 +186,7 @@ forEachFileSystem(
     appendTransactionEntries(segment, four.slice(2));
     assert.deepEqual(readTransactionIndex(segment), four);
     resizeFile(fs, transactionIndexPath(segment), 34 - 1);
-    truncateTransactionIndex(segment, 100);
-    assert.equal(sizeOf(segment), undefined);
+    assert.deepEqual(readTransactionIndex(segment), []);
   },
 );
 
@@ -184,11 +201,9 @@ forEachFileSystem("what can be no index is refused", (fs, folder) => {
     () => writeBytes(fs, path, new Uint8Array(34)),
   ];
   for (const damage of damages) {
-    removeTransactionIndex(segment);
-    appendTransactionEntries(segment, four.slice(0, 2));
+    replaceTransactionIndex(segment, four.slice(0, 2));
     damage();
     assert.throws(() => readTransactionIndex(segment), isUnusable);
-    assert.throws(() => truncateTransactionIndex(segment, 12), isUnusable);
   }
   flipByte(fs, path, 2 * 34 + 1);
   assert.throws(() => appendTransactionEntries(segment, four.slice(2)), isUnusable);
@@ -201,12 +216,10 @@ test("no file stays open when something fails", () => {
   failNext(disk, { operation: "write", code: "ENOSPC" });
   assert.throws(() => appendTransactionEntries(segment, four), { code: "ENOSPC" });
   appendTransactionEntries(segment, four);
-  failNext(disk, { operation: "truncate", code: "EIO" });
-  assert.throws(() => truncateTransactionIndex(segment, 20), { code: "EIO" });
   failNext(disk, { operation: "sync", code: "EIO" });
   assert.throws(() => syncTransactionIndex(segment), { code: "EIO" });
   failNext(disk, { operation: "remove", code: "EBUSY" });
-  assert.throws(() => removeTransactionIndex(segment), { code: "EBUSY" });
+  assert.throws(() => replaceTransactionIndex(segment, []), { code: "EBUSY" });
   assert.deepEqual(readTransactionIndex(segment), four);
   assert.equal(disk.handles.size, 0);
 });
