@@ -41,6 +41,7 @@ import {
 } from "../../src/bytes/byte_writer.ts";
 import type { ByteWriter } from "../../src/bytes/byte_writer.ts";
 import { bytesOfHex, hexOf } from "../support/hex.ts";
+import { assertProperty } from "../support/properties.ts";
 
 interface Kind {
   readonly write: (writer: ByteWriter, value: number) => void;
@@ -79,7 +80,7 @@ test("whatever was written is read in the same order", () => {
   const item = fc.nat({ max: kinds.length - 1 }).chain((kind) =>
     kinds[kind]!.values.map((value) => ({ kind, value }))
   );
-  fc.assert(
+  assertProperty(
     fc.property(fc.array(item, { maxLength: 40 }), fc.nat({ max: 20 }), (items, capacity) => {
       const writer = byteWriter(capacity);
       for (const { kind, value } of items) kinds[kind]!.write(writer, value);

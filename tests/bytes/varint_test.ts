@@ -19,6 +19,7 @@ import {
   writeVarlong,
 } from "../../src/bytes/varint.ts";
 import { bytesOfHex, hexOf } from "../support/hex.ts";
+import { assertProperty } from "../support/properties.ts";
 
 const max32 = 2 ** 31 - 1;
 const min32 = -(2 ** 31);
@@ -182,17 +183,17 @@ test("every size agrees with the bytes at every power of two", () => {
 });
 
 test("any number comes back", () => {
-  fc.assert(fc.property(fc.integer(), (value) => {
+  assertProperty(fc.property(fc.integer(), (value) => {
     assert.equal(decode(signed, encode(signed, value)), value);
     assert.equal(decode(unsigned, encode(unsigned, value)), value >>> 0);
   }));
-  fc.assert(fc.property(fc.maxSafeInteger(), (value) => {
+  assertProperty(fc.property(fc.maxSafeInteger(), (value) => {
     assert.equal(decode(long, encode(long, value)), value);
   }));
 });
 
 test("a varlong agrees with 64-bit arithmetic", () => {
-  fc.assert(fc.property(fc.maxSafeInteger(), (value) => {
+  assertProperty(fc.property(fc.maxSafeInteger(), (value) => {
     let rest = BigInt.asUintN(64, BigInt(value) << 1n ^ BigInt(value) >> 63n);
     const expected: number[] = [];
     do {

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { loadXxh64, xxh64, xxh64Partition } from "../../src/bytes/xxh64.ts";
+import { assertProperty } from "../support/properties.ts";
 
 const encoder = new TextEncoder();
 
@@ -35,7 +36,7 @@ test("xxh64 reads a view and nothing around it", async () => {
 
 test("xxh64Partition keeps to its rule: the low 31 bits modulo the number of partitions", async () => {
   await loadXxh64();
-  fc.assert(
+  assertProperty(
     fc.property(fc.uint8Array({ maxLength: 100 }), fc.integer({ min: 1, max: 100_000 }), (
       key,
       partitionCount,

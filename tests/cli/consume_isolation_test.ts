@@ -20,6 +20,7 @@ import type { Store, StoreOptions } from "../../src/store/store.ts";
 import { internalsOf } from "../../src/store/store.ts";
 import { createTopic } from "../../src/store/topics.ts";
 import { endTransaction, produce } from "../support/produced.ts";
+import { assertProperty } from "../support/properties.ts";
 import { storeFolder, textOf, valuesIn } from "../support/store_fixture.ts";
 import { inFolder, linesOf, runCommand } from "./command_run.ts";
 
@@ -161,5 +162,5 @@ test("from outside there is to be seen what readers of the store see", async () 
       }, options);
     },
   );
-  await fc.assert(property, { numRuns: 150 });
+  await assertProperty(property, { numRuns: 150 });
 });

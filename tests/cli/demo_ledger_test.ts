@@ -12,6 +12,7 @@ import {
   mergedLedger,
 } from "../../src/cli/demo_ledger.ts";
 import type { Ledger } from "../../src/cli/demo_ledger.ts";
+import { assertProperty } from "../support/properties.ts";
 
 type Entry = readonly [key: string | null, value: string, timestamp: number];
 
@@ -29,7 +30,7 @@ describe("ledger", () => {
   before(loadCrc32c);
 
   it("is the same however the keys are spread over partitions", () => {
-    fc.assert(fc.property(entries, (records) => {
+    assertProperty(fc.property(entries, (records) => {
       const wanted = accountOf(records);
       const spread = ["a", "b", "c", null].map((wantedKey) =>
         accountOf(records.filter(([key]) => key === wantedKey), wanted)

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
 import { append, closeStore, createTopic, openStore, read } from "../../mod.ts";
+import { assertProperty } from "../support/properties.ts";
 import { inFolder, linesOf, piecesOf, runCommand } from "./command_run.ts";
 
 /** Produces lines into a new topic `t`. */
@@ -49,7 +50,7 @@ test("whatever the pieces of the input, its lines are the records", async () => 
         assert.deepEqual(await consume(path), lines);
       },
     );
-    await fc.assert(property, { numRuns: 20 });
+    await assertProperty(property, { numRuns: 20 });
   });
 });
 

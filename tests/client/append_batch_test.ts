@@ -17,6 +17,7 @@ import { compressionOfBatch, partitionLeaderEpochOf } from "../../src/record/bat
 import { createTopic } from "../../src/store/topics.ts";
 import type { Store } from "../../src/store/store.ts";
 import { failNext, faultyDisk } from "../support/faulty_file_system.ts";
+import { assertProperty } from "../support/properties.ts";
 import {
   crashStore,
   numbered,
@@ -282,7 +283,7 @@ test("whatever is appended in whatever batches is read back in order, after a cr
     { maxLength: 12 },
   );
   const ack = fc.constantFrom("disk", "os", "memory");
-  await fc.assert(
+  await assertProperty(
     fc.asyncProperty(fc.array(fc.tuple(call, ack), { maxLength: 8 }), async (calls) => {
       const options = { topicOverrides: { segmentBytes: 700, maxMessageBytes: 600 } };
       await withStore(async (store, fs) => {

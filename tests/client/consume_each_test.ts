@@ -21,6 +21,7 @@ import type { LogRecord } from "../../src/record/record.ts";
 import { closeStore } from "../../src/store/open_store.ts";
 import { createTopic } from "../../src/store/topics.ts";
 import { manualClock } from "../../src/testing/manual_clock.ts";
+import { assertProperty } from "../support/properties.ts";
 import {
   crashStore,
   numbered,
@@ -485,7 +486,7 @@ describe("whatever fails and crashes", () => {
       crashAfter: fc.array(fc.integer({ min: 1, max: 20 }), { maxLength: 3 }),
       concurrency: fc.integer({ min: 1, max: 5 }),
     });
-    await fc.assert(
+    await assertProperty(
       fc.asyncProperty(scenario, async ({ keys, failing, crashAfter, concurrency }) => {
         const fs = memoryFileSystem();
         const handled = new Set<number>();

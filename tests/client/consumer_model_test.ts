@@ -19,6 +19,7 @@ import type { FileSystem } from "../../src/platform/file_system.ts";
 import { closeStore } from "../../src/store/open_store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { createPartitions, createTopic } from "../../src/store/topics.ts";
+import { assertProperty } from "../support/properties.ts";
 import { crashStore, openTestStore } from "../support/store_fixture.ts";
 
 type Step =
@@ -185,7 +186,7 @@ async function run(steps: readonly Step[], check: (count: number) => void): Prom
 
 describe("a group under random work", () => {
   it("gives every record to exactly one member, once", async () => {
-    await fc.assert(
+    await assertProperty(
       fc.asyncProperty(
         fc.array(calmStep, { minLength: 20, maxLength: 60 }),
         (steps) => run(steps, (count) => assert.equal(count, 1)),
@@ -195,7 +196,7 @@ describe("a group under random work", () => {
   });
 
   it("gives every record at least once where the process dies", async () => {
-    await fc.assert(
+    await assertProperty(
       fc.asyncProperty(
         fc.array(anyStep, { minLength: 20, maxLength: 60 }),
         (steps) => run(steps, (count) => assert.ok(count >= 1)),

@@ -27,6 +27,7 @@ import { internalsOf } from "../../src/store/store.ts";
 import { createPartitions, createTopic, deleteTopic } from "../../src/store/topics.ts";
 import type { ManualClock } from "../../src/testing/manual_clock.ts";
 import { manualClock } from "../../src/testing/manual_clock.ts";
+import { assertProperty } from "../support/properties.ts";
 import { openTestStore, settled, textOf } from "../support/store_fixture.ts";
 
 const topic = "orders";
@@ -441,7 +442,7 @@ const script = (step: fc.Arbitrary<Step>): fc.Arbitrary<Step[]> =>
 
 describe("members that do everything at once", () => {
   it("lose nothing, commit nothing too early, share nothing and leave nothing", async () => {
-    await fc.assert(
+    await assertProperty(
       fc.asyncProperty(
         fc.array(script(memberStep), { minLength: 2, maxLength: 4 }),
         script(otherStep),

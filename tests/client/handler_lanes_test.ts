@@ -19,6 +19,7 @@ import {
   takenMax,
 } from "../../src/client/handler_lanes.ts";
 import type { LogRecord } from "../../src/record/record.ts";
+import { assertProperty } from "../support/properties.ts";
 import { settled } from "../support/store_fixture.ts";
 
 /** Lanes whose tasks end when the test says so. */
@@ -225,7 +226,7 @@ describe("handler lanes", () => {
       partition: fc.constantFrom("orders/0", "orders/1"),
     });
     const picks = fc.infiniteStream(fc.nat());
-    await fc.assert(
+    await assertProperty(
       fc.asyncProperty(
         fc.array(task, { maxLength: 30 }),
         fc.integer({ min: 1, max: 4 }),

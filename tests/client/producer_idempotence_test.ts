@@ -26,6 +26,7 @@ import { createTopic } from "../../src/store/topics.ts";
 import { manualClock } from "../../src/testing/manual_clock.ts";
 import { failNext, faultyDisk, healDisk } from "../support/faulty_file_system.ts";
 import { forEachFileSystem } from "../support/file_systems.ts";
+import { assertProperty } from "../support/properties.ts";
 import { numbered, removeLocks, valuesIn, withStore } from "../support/store_fixture.ts";
 
 /** The batches of `orders-0` as they are on disk, each in a builder as its producer sent it. */
@@ -161,7 +162,7 @@ const anySend = fc.record({
 
 describe("whatever is sent", () => {
   it("is there once and in order, wherever disks fail for a time", async () => {
-    await fc.assert(
+    await assertProperty(
       fc.asyncProperty(
         fc.array(anySend, { maxLength: 60 }),
         fc.constantFrom(0, 5),

@@ -28,6 +28,7 @@ import type { ManualClock } from "../../src/testing/manual_clock.ts";
 import { manualClock } from "../../src/testing/manual_clock.ts";
 import type { FaultyDisk, FaultyOperation } from "../support/faulty_file_system.ts";
 import { crashDisk, failNext, faultyDisk, healDisk } from "../support/faulty_file_system.ts";
+import { assertProperty } from "../support/properties.ts";
 import {
   crashStore,
   openTestStore,
@@ -259,7 +260,7 @@ async function runModel(
 
 describe("a producer, whatever happens", () => {
   it("keeps what it promises", async () => {
-    await fc.assert(
+    await assertProperty(
       fc.asyncProperty(
         anyOptions,
         fc.array(fc.oneof({ weight: 4, arbitrary: anySend }, anyFault, anyWork), { maxLength: 50 }),

@@ -27,6 +27,7 @@ import { closeStore } from "../../src/store/open_store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { createTopic, deleteRecords, deleteTopic } from "../../src/store/topics.ts";
 import { flipByte, manualClock, writeBytes } from "../support/log_fixture.ts";
+import { assertProperty } from "../support/properties.ts";
 import {
   numbered,
   numberedText,
@@ -363,7 +364,7 @@ test("control batches are no records, and are batches", async () => {
 
 test("any stretch of any log is read as it was written", async () => {
   const sizes = fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 12 });
-  await fc.assert(
+  await assertProperty(
     fc.asyncProperty(sizes, fc.nat(), fc.nat(), fc.nat(20), async (batches, a, b, limit) => {
       await withStore(async (store) => {
         await createTopic(store, "orders");

@@ -10,10 +10,11 @@ import { read } from "../../src/client/read.ts";
 import { bytes, json, msgpack, utf8 } from "../../src/client/serde.ts";
 import { topicOf } from "../../src/client/topic.ts";
 import { createTopic } from "../../src/store/topics.ts";
+import { assertProperty } from "../support/properties.ts";
 import { withStore } from "../support/store_fixture.ts";
 
 test("text comes back as it was", () => {
-  fc.assert(fc.property(fc.string({ unit: "grapheme" }), (text) => {
+  assertProperty(fc.property(fc.string({ unit: "grapheme" }), (text) => {
     assert.equal(utf8.deserialize(utf8.serialize(text)), text);
   }));
   assert.equal(utf8.deserialize(utf8.serialize("\uFEFFmark")), "\uFEFFmark");
@@ -21,7 +22,7 @@ test("text comes back as it was", () => {
 });
 
 test("JSON and MessagePack give back what they were given", () => {
-  fc.assert(fc.property(fc.jsonValue(), (value) => {
+  assertProperty(fc.property(fc.jsonValue(), (value) => {
     const plain: unknown = JSON.parse(JSON.stringify(value));
     assert.deepEqual(json().deserialize(json().serialize(plain)), plain);
     // msgpackr stores such a key under another name: see below.

@@ -10,6 +10,7 @@ import { assign } from "../../src/coordinator/assignor.ts";
 import { popNumber, pushNumber } from "../../src/coordinator/number_heap.ts";
 import type { TopicPartition } from "../../src/coordinator/topic_partition.ts";
 import { topicPartitionName } from "../../src/coordinator/topic_partition.ts";
+import { assertProperty } from "../support/properties.ts";
 
 type Assignment = ReadonlyMap<string, readonly TopicPartition[]>;
 
@@ -84,7 +85,7 @@ function spread(numbers: readonly number[]): number {
 describe("any assignment", () => {
   for (const assignor of assignors) {
     it(`gives every partition to one member that subscribes to its topic: ${assignor}`, () => {
-      fc.assert(fc.property(fc.boolean().chain(anyCase), ({ counts, members }) => {
+      assertProperty(fc.property(fc.boolean().chain(anyCase), ({ counts, members }) => {
         const assignment = assign(assignor, members, counts);
         assert.deepEqual(
           [...assignment.keys()].sort(),
@@ -104,7 +105,7 @@ describe("any assignment", () => {
   }
 
   it("is even where all subscribe to the same topics", () => {
-    fc.assert(fc.property(anyCase(true), ({ counts, members }) => {
+    assertProperty(fc.property(anyCase(true), ({ counts, members }) => {
       for (const assignor of ["roundRobin", "sticky", "cooperativeSticky"] as const) {
         assert.ok(spread(sizesOf(assign(assignor, members, counts))) <= 1);
       }
@@ -112,7 +113,7 @@ describe("any assignment", () => {
   });
 
   it("is of ranges, even in every topic, with the range assignor", () => {
-    fc.assert(fc.property(anyCase(false), ({ counts, members }) => {
+    assertProperty(fc.property(anyCase(false), ({ counts, members }) => {
       const assignment = assign("range", members, counts);
       for (const topic of topicNames) {
         const ranges = members.filter(({ topics }) => topics.includes(topic)).map(({ memberId }) =>
@@ -145,7 +146,7 @@ describe("any sticky assignment", () => {
     });
 
   it("takes away no more than it must where all subscribe to the same topics", () => {
-    fc.assert(fc.property(anySettled(true), ({ counts, members }) => {
+    assertProperty(fc.property(anySettled(true), ({ counts, members }) => {
       const assignment = assign("sticky", members, counts);
       const total = sizesOf(assignment).reduce((sum, size) => sum + size, 0);
       const least = Math.floor(total / members.length);
@@ -164,7 +165,7 @@ describe("any sticky assignment", () => {
   });
 
   it("takes nothing from those that stay when a member leaves", () => {
-    fc.assert(fc.property(anyCase(true), ({ counts, members }) => {
+    assertProperty(fc.property(anyCase(true), ({ counts, members }) => {
       const before = inNextGeneration(members, assign("sticky", members, counts));
       const after = assign("sticky", before.slice(1), counts);
       for (const { memberId, owned } of before.slice(1)) {
@@ -175,7 +176,7 @@ describe("any sticky assignment", () => {
   });
 
   it("gives nothing of what others own to any but the one that joins", () => {
-    fc.assert(fc.property(anyCase(true), ({ counts, members }) => {
+    assertProperty(fc.property(anyCase(true), ({ counts, members }) => {
       const before = inNextGeneration(members, assign("sticky", members, counts));
       const { topics } = members[0]!;
       const joining = { memberId: "z", instanceId: undefined, topics, owned: [], generation: -1 };
@@ -190,14 +191,14 @@ describe("any sticky assignment", () => {
   });
 
   it("stays as it is once it is there", () => {
-    fc.assert(fc.property(fc.boolean().chain(anyCase), ({ counts, members }) => {
+    assertProperty(fc.property(fc.boolean().chain(anyCase), ({ counts, members }) => {
       const assignment = assign("sticky", members, counts);
       assert.deepEqual(assign("sticky", inNextGeneration(members, assignment), counts), assignment);
     }));
   });
 
   it("cannot be made more even by moving one partition", () => {
-    fc.assert(fc.property(fc.boolean().chain(anySettled), ({ counts, members }) => {
+    assertProperty(fc.property(fc.boolean().chain(anySettled), ({ counts, members }) => {
       const assignment = assign("sticky", members, counts);
       for (const partitions of assignment.values()) {
         for (const { topic } of partitions) {
@@ -211,7 +212,7 @@ describe("any sticky assignment", () => {
   });
 
   it("lets no two members swap partitions of a topic", () => {
-    fc.assert(fc.property(fc.boolean().chain(anySettled), ({ counts, members }) => {
+    assertProperty(fc.property(fc.boolean().chain(anySettled), ({ counts, members }) => {
       const assignment = assign("sticky", members, counts);
       const moved = new Set<string>();
       for (const target of members) {
@@ -234,7 +235,7 @@ describe("any sticky assignment", () => {
 
 describe("a heap of numbers", () => {
   it("gives back in order what was put in", () => {
-    fc.assert(fc.property(fc.array(fc.option(fc.integer())), (steps) => {
+    assertProperty(fc.property(fc.array(fc.option(fc.integer())), (steps) => {
       const heap: number[] = [];
       const sorted: number[] = [];
       for (const step of steps) {

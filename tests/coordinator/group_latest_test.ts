@@ -16,6 +16,7 @@ import type { RecordView } from "../../src/record/record_reader.ts";
 import { offsetRecord } from "../support/group_batches.ts";
 import { concat } from "../support/batches.ts";
 import { hexOf } from "../support/hex.ts";
+import { assertProperty } from "../support/properties.ts";
 
 /** A record as a reader shows it: in the middle of other bytes. */
 function viewOf(key: Uint8Array, value: Uint8Array, offset = 0): RecordView {
@@ -81,7 +82,7 @@ describe("keeping the latest values", () => {
   it("keeps nothing that could not be decoded", () => {
     const change = fc.tuple(fc.nat({ max: 45 }), fc.nat({ max: 255 }));
     const start = fc.constantFrom(...[...plain, withId].map(({ value }) => value!));
-    fc.assert(fc.property(start, fc.array(change, { maxLength: 3 }), (value, changes) => {
+    assertProperty(fc.property(start, fc.array(change, { maxLength: 3 }), (value, changes) => {
       const latest: LatestValues = new Map();
       const { key } = plain[0]!;
       noteKey(latest, key);
@@ -96,7 +97,7 @@ describe("keeping the latest values", () => {
 
   it("tells keys apart", () => {
     const keys = fc.uniqueArray(fc.uint8Array({ maxLength: 6 }), { selector: hexOf });
-    fc.assert(fc.property(keys, (tails) => {
+    assertProperty(fc.property(keys, (tails) => {
       const latest: LatestValues = new Map();
       const all = tails.map((tail) => Uint8Array.of(0, 1, ...tail));
       all.forEach((key) => noteKey(latest, key));

@@ -24,6 +24,7 @@ import type { ManualClock } from "../../src/testing/manual_clock.ts";
 import { manualClock } from "../../src/testing/manual_clock.ts";
 import type { FaultyDisk } from "../support/faulty_file_system.ts";
 import { crashDisk, failNext, faultyDisk, healDisk } from "../support/faulty_file_system.ts";
+import { assertProperty } from "../support/properties.ts";
 import { crashStore, openTestStore, removeLocks } from "../support/store_fixture.ts";
 
 const minuteMs = 60_000;
@@ -189,7 +190,7 @@ describe("committed offsets after a power cut", () => {
 
   it("are those of one moment since the last commit that was acknowledged", async () => {
     const steps = fc.array(step, { maxLength: 40, size: "max" });
-    await fc.assert(
+    await assertProperty(
       fc.asyncProperty(steps, async (all) => {
         const run = await startPowered();
         for (const [index, one] of all.entries()) {
@@ -389,7 +390,7 @@ describe("the expiry of offsets over members, openings and crashes", () => {
 
   it("comes when a plain model says so, and not before", async () => {
     const steps = fc.array(step, { maxLength: 40, size: "max" });
-    await fc.assert(
+    await assertProperty(
       fc.asyncProperty(steps, async (all) => {
         const run = await startTimed();
         for (const [index, one] of all.entries()) {

@@ -21,6 +21,7 @@ import { OttlaError } from "../../src/errors.ts";
 import { viewBatch } from "../../src/record/batch_view.ts";
 import { recordsOf } from "../../src/record/record_reader.ts";
 import { bytesOfHex, hexOf } from "../support/hex.ts";
+import { assertProperty } from "../support/properties.ts";
 
 const fixtures = "tests/fixtures/kafka_4_1_1";
 
@@ -183,7 +184,7 @@ describe("records of groups", () => {
 
   it("finds any bytes readable or not, and nothing else", () => {
     const types = Object.keys(groupRecordSchemas) as GroupRecordType[];
-    fc.assert(
+    assertProperty(
       fc.property(fc.uint8Array({ maxLength: 60 }), fc.constantFrom(...types), (bytes, type) => {
         for (
           const decode of [

@@ -23,6 +23,7 @@ import {
   replayRecords,
   tombstone,
 } from "../support/group_batches.ts";
+import { assertProperty } from "../support/properties.ts";
 
 const now = someTime + 60_000;
 
@@ -74,24 +75,26 @@ describe("replaying groups", () => {
       metadata: fc.constantFrom("", "", "note"),
       version: fc.constantFrom(1, 3, 4),
     });
-    fc.assert(fc.property(fc.array(fc.array(change, { minLength: 1, maxLength: 5 })), (batches) => {
-      const replay = groupReplay(now);
-      const expected = new Map<number, number>();
-      let baseOffset = 0;
-      for (const changes of batches) {
-        const records = changes.map(({ partition, offset, ...more }) => {
-          if (offset !== null) return offsetRecord(partition, offset, more);
-          return tombstone({ type: "OffsetCommit", group: "g", topic: "t", partition });
-        });
-        replayRecords(replay, baseOffset, records);
-        baseOffset += records.length;
-        for (const { partition, offset } of changes) {
-          if (offset === null) expected.delete(partition);
-          else expected.set(partition, offset);
+    assertProperty(
+      fc.property(fc.array(fc.array(change, { minLength: 1, maxLength: 5 })), (batches) => {
+        const replay = groupReplay(now);
+        const expected = new Map<number, number>();
+        let baseOffset = 0;
+        for (const changes of batches) {
+          const records = changes.map(({ partition, offset, ...more }) => {
+            if (offset !== null) return offsetRecord(partition, offset, more);
+            return tombstone({ type: "OffsetCommit", group: "g", topic: "t", partition });
+          });
+          replayRecords(replay, baseOffset, records);
+          baseOffset += records.length;
+          for (const { partition, offset } of changes) {
+            if (offset === null) expected.delete(partition);
+            else expected.set(partition, offset);
+          }
         }
-      }
-      assert.deepEqual(offsetsOf(replay), [...expected].sort(([a], [b]) => a - b));
-    }));
+        assert.deepEqual(offsetsOf(replay), [...expected].sort(([a], [b]) => a - b));
+      }),
+    );
   });
 });
 

@@ -26,6 +26,7 @@ import { topicPartitionName } from "../../src/coordinator/topic_partition.ts";
 import { isOttlaError } from "../../src/errors.ts";
 import type { TestGroup } from "../support/membership_fixture.ts";
 import { changeTopics, join, testGroup } from "../support/membership_fixture.ts";
+import { assertProperty } from "../support/properties.ts";
 
 const topicNames = ["t1", "t2", "u1"];
 const asksMax = 1_000;
@@ -272,7 +273,7 @@ function missing(world: World): TopicPartition[] {
 describe("any group", () => {
   for (const name of ["range", "roundRobin", "sticky", "cooperativeSticky", "own"]) {
     it(`gives a partition to one reader at most, and in the end to one: ${name}`, async () => {
-      await fc.assert(
+      await assertProperty(
         fc.asyncProperty(fc.array(anyStep, { maxLength: 60, size: "max" }), async (steps) => {
           const world = worldWith(name);
           for (const step of steps) {

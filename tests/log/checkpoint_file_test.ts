@@ -17,6 +17,7 @@ import {
   writeOffsetCheckpoint,
 } from "../../src/log/checkpoint_file.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
+import { assertProperty } from "../support/properties.ts";
 
 const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text);
 const orders = [
@@ -121,7 +122,7 @@ test("every offset checkpoint reads back as it was written", () => {
     offset: fc.maxSafeNat(),
   });
   const entries = fc.uniqueArray(entry, { selector: (one) => `${one.topic}-${one.partition}` });
-  fc.assert(fc.property(entries, (list) => {
+  assertProperty(fc.property(entries, (list) => {
     const read = parseOffsetCheckpoint(printOffsetCheckpoint(list), "c");
     assert.deepEqual(read, list.map((one) => ({ ...one })));
   }));
@@ -129,7 +130,7 @@ test("every offset checkpoint reads back as it was written", () => {
 
 test("any bytes give entries or a storage error", () => {
   const text = fc.string({ unit: fc.constantFrom("0", "1", "\n", " ", "a", "\r", "-") });
-  fc.assert(fc.property(fc.oneof(text.map(bytesOf), fc.uint8Array()), (bytes) => {
+  assertProperty(fc.property(fc.oneof(text.map(bytesOf), fc.uint8Array()), (bytes) => {
     for (const parse of [parseOffsetCheckpoint, parseEpochCheckpoint]) {
       try {
         assert.equal(Array.isArray(parse(bytes, "c")), true);

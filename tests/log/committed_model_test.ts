@@ -44,6 +44,7 @@ import {
   settle,
 } from "../support/log_fixture.ts";
 import { endTransaction, produce, producedTime } from "../support/produced.ts";
+import { assertProperty } from "../support/properties.ts";
 
 const config = { segmentBytes: 700, indexIntervalBytes: 100 };
 
@@ -410,7 +411,7 @@ function indexMadeAnew(): Step[] {
 describe("a reader of what was committed", () => {
   it("sees what a model in plain arrays says, whatever happens", async () => {
     const steps = fc.array(anyStep, { maxLength: 80, size: "max" });
-    await fc.assert(fc.asyncProperty(steps, fc.nat(10_000), fc.boolean(), run), {
+    await assertProperty(fc.asyncProperty(steps, fc.nat(10_000), fc.boolean(), run), {
       numRuns: 300,
       examples: [
         [unsyncedSnapshot(), 0, false],

@@ -23,6 +23,7 @@ import type { Pair } from "../support/compaction.ts";
 import { manualClock, openTestLog } from "../support/log_fixture.ts";
 import type { ManualClock } from "../support/log_fixture.ts";
 import { endTransaction } from "../support/produced.ts";
+import { assertProperty } from "../support/properties.ts";
 
 type Step =
   | { readonly kind: "append"; readonly keys: readonly number[]; readonly codec: Compression }
@@ -199,7 +200,7 @@ before(loadXxh64);
 
 describe("compaction", () => {
   it("keeps the last record of each key, whatever happens in which order", async () => {
-    await fc.assert(
+    await assertProperty(
       fc.asyncProperty(fc.array(step, { maxLength: 60, size: "max" }), async (steps) => {
         const run = newRun();
         for (const one of steps) {

@@ -12,6 +12,7 @@ import {
   putOffset,
 } from "../../src/log/compaction_offset_map.ts";
 import { hexOf } from "../support/hex.ts";
+import { assertProperty } from "../support/properties.ts";
 
 const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
 
@@ -23,7 +24,7 @@ describe("offset map", () => {
       fc.uint8Array({ maxLength: 3 }),
       fc.uint8Array({ minLength: 30, maxLength: 70 }),
     );
-    fc.assert(fc.property(fc.array(key, { maxLength: 300 }), fc.bigInt(0n, 2n ** 64n - 1n), (
+    assertProperty(fc.property(fc.array(key, { maxLength: 300 }), fc.bigInt(0n, 2n ** 64n - 1n), (
       keys,
       seed,
     ) => {

@@ -30,6 +30,7 @@ import {
   settle,
   writeBytes,
 } from "../support/log_fixture.ts";
+import { assertProperty } from "../support/properties.ts";
 
 /** Small segments with an index entry for every other batch or so. */
 const config = { segmentBytes: 7 * numberedBatchBytes, indexIntervalBytes: 100 };
@@ -201,7 +202,7 @@ describe("damage", () => {
       }),
       { minLength: 1, maxLength: 8 },
     );
-    await fc.assert(
+    await assertProperty(
       fc.asyncProperty(flips, fc.integer({ min: 1, max: 500 }), async (changes, readBytes) => {
         const fs = memoryFileSystem();
         const { log } = openTestLog(fs, { config, clock: manualClock() });

@@ -13,6 +13,7 @@ import {
   waitUntilSynced,
 } from "../../src/log/group_commit.ts";
 import { settle } from "../support/log_fixture.ts";
+import { assertProperty } from "../support/properties.ts";
 
 /** A stage over syncs that wait. */
 interface HeldCommit {
@@ -161,7 +162,7 @@ describe("group commit", () => {
 
   it("keeps its promises in any order of appends and syncs", async () => {
     const steps = fc.array(fc.constantFrom("append", "flush", "turn", "sync"), { maxLength: 60 });
-    await fc.assert(
+    await assertProperty(
       fc.asyncProperty(steps, async (names) => {
         const held = heldCommit();
         const done: number[] = [];

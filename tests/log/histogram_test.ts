@@ -13,6 +13,7 @@ import {
   quantileOf,
 } from "../../src/log/histogram.ts";
 import type { Histogram } from "../../src/log/histogram.ts";
+import { assertProperty } from "../support/properties.ts";
 
 function filled(values: readonly number[], bounds: readonly number[] = [1, 2, 5, 10]): Histogram {
   const target = histogram(bounds);
@@ -56,24 +57,26 @@ test("values spread evenly have the quantiles of a ruler", () => {
 });
 
 test("a quantile lies in the bucket of the value that it estimates", () => {
-  fc.assert(fc.property(anyValues, fc.constantFrom(0.01, 0.5, 0.9, 0.99, 1), (values, part) => {
-    fc.pre(values.length > 0);
-    const target = filled(values);
-    const estimate = quantileOf(target, part);
-    const exact = values.toSorted((a, b) => a - b)[Math.ceil(part * values.length) - 1]!;
-    const bucketOf = (value: number): number => {
-      const bucket = target.bounds.findIndex((bound) => value <= bound);
-      return bucket < 0 ? target.bounds.length : bucket;
-    };
-    const low = target.bounds[bucketOf(exact) - 1] ?? 0;
-    const high = target.bounds[bucketOf(exact)] ?? target.max;
-    assert.ok(estimate >= low && estimate <= high + 1e-9, `${low} <= ${estimate} <= ${high}`);
-    assert.ok(estimate <= target.max + 1e-9);
-  }));
+  assertProperty(
+    fc.property(anyValues, fc.constantFrom(0.01, 0.5, 0.9, 0.99, 1), (values, part) => {
+      fc.pre(values.length > 0);
+      const target = filled(values);
+      const estimate = quantileOf(target, part);
+      const exact = values.toSorted((a, b) => a - b)[Math.ceil(part * values.length) - 1]!;
+      const bucketOf = (value: number): number => {
+        const bucket = target.bounds.findIndex((bound) => value <= bound);
+        return bucket < 0 ? target.bounds.length : bucket;
+      };
+      const low = target.bounds[bucketOf(exact) - 1] ?? 0;
+      const high = target.bounds[bucketOf(exact)] ?? target.max;
+      assert.ok(estimate >= low && estimate <= high + 1e-9, `${low} <= ${estimate} <= ${high}`);
+      assert.ok(estimate <= target.max + 1e-9);
+    }),
+  );
 });
 
 test("two that are added up are one that has counted everything", () => {
-  fc.assert(fc.property(anyValues, anyValues, (some, others) => {
+  assertProperty(fc.property(anyValues, anyValues, (some, others) => {
     const sum = filled(some);
     addHistogram(sum, filled(others));
     const all = filled([...some, ...others]);

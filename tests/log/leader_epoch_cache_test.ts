@@ -17,6 +17,7 @@ import {
   truncateEpochsFromEnd,
   truncateEpochsFromStart,
 } from "../../src/log/leader_epoch_cache.ts";
+import { assertProperty } from "../support/properties.ts";
 
 const unknown = { epoch: -1, endOffset: -1 };
 
@@ -124,7 +125,7 @@ test("entries always increase strictly in both numbers", () => {
   const steps = fc.array(
     fc.tuple(fc.nat(8), fc.nat(30), fc.constantFrom("assign", "end", "start")),
   );
-  fc.assert(fc.property(steps, (list) => {
+  assertProperty(fc.property(steps, (list) => {
     const cache = leaderEpochCache();
     for (const [epoch, offset, kind] of list) {
       const before = entriesOf(cache);

@@ -32,6 +32,7 @@ import {
   segmentPath,
   valuesOf,
 } from "../support/log_fixture.ts";
+import { assertProperty } from "../support/properties.ts";
 
 const isOutOfRange = (error: unknown): boolean => isOttlaError(error, "OFFSET_OUT_OF_RANGE");
 
@@ -226,7 +227,7 @@ describe("reading along", () => {
 
   it("any interleaving of appends, rolls, closings and reads gives every record once", async () => {
     const step = fc.constantFrom("append", "batch", "memory", "roll", "read", "reopen");
-    await fc.assert(
+    await assertProperty(
       fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
         const fs = memoryFileSystem();
         let { log } = openTestLog(fs, { config });

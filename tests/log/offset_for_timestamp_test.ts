@@ -22,6 +22,7 @@ import {
   openTestLog,
   segmentPath,
 } from "../support/log_fixture.ts";
+import { assertProperty } from "../support/properties.ts";
 
 const config = { segmentBytes: 400, indexIntervalBytes: 60, segmentMs: Number.MAX_SAFE_INTEGER };
 
@@ -65,7 +66,7 @@ describe("offset for timestamp", () => {
       fc.array(fc.integer({ min: -1, max: 60 }), { minLength: 1, maxLength: 4 }),
       { minLength: 1, maxLength: 60 },
     );
-    await fc.assert(
+    await assertProperty(
       fc.asyncProperty(timestamps, fc.nat(), fc.boolean(), async (batches, start, reopens) => {
         const fs = memoryFileSystem();
         let { log } = openTestLog(fs, { config });

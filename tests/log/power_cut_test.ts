@@ -19,6 +19,7 @@ import {
   settle,
   valuesOf,
 } from "../support/log_fixture.ts";
+import { assertProperty } from "../support/properties.ts";
 
 const config = { segmentBytes: 10 * numberedBatchBytes, indexIntervalBytes: 150 };
 
@@ -83,7 +84,7 @@ function appendStep(history: History, log: Log, startOffset: number, ack: Ack): 
 
 describe("a power cut", () => {
   it("at any moment loses nothing that was on disk, and reorders nothing", async () => {
-    await fc.assert(
+    await assertProperty(
       fc.asyncProperty(fc.array(anyLife, { minLength: 1, maxLength: 4 }), async (lives) => {
         const history = { disk: faultyDisk(), recoveryPoint: Infinity, safe: new Set<number>() };
         for (const life of lives) {

@@ -37,6 +37,7 @@ import {
   settle,
 } from "../support/log_fixture.ts";
 import { endTransaction, produce, producedTime } from "../support/produced.ts";
+import { assertProperty } from "../support/properties.ts";
 
 const config = { segmentBytes: 700, indexIntervalBytes: 100 };
 const epochMax = 20;
@@ -387,7 +388,7 @@ async function run(steps: readonly Step[], retains: boolean): Promise<void> {
 
 describe("the producers of a log", () => {
   it("are those of a model in plain arrays, whatever happens", async () => {
-    await fc.assert(
+    await assertProperty(
       fc.asyncProperty(fc.array(anyStep, { maxLength: 80, size: "max" }), fc.boolean(), run),
       { numRuns: 300 },
     );

@@ -33,6 +33,7 @@ import {
   settle,
   valuesOf,
 } from "../support/log_fixture.ts";
+import { assertProperty } from "../support/properties.ts";
 
 const config = { segmentBytes: 7 * numberedBatchBytes, indexIntervalBytes: 100 };
 
@@ -87,7 +88,7 @@ describe("ranges", () => {
   it("stay within the bytes asked for, but hold one batch at least", () => {
     const { log } = openTestLog(memoryFileSystem(), { config });
     appendNumbered(log, 30);
-    fc.assert(
+    assertProperty(
       fc.property(
         fc.nat(29),
         fc.nat(31),

@@ -13,6 +13,7 @@ import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
 import { systemRandomBytes } from "../../src/platform/random.ts";
 import { systemClock } from "../../src/platform/clock.ts";
 import { forEachFileSystem } from "../support/file_systems.ts";
+import { assertProperty } from "../support/properties.ts";
 import { withFolder } from "../support/store_fixture.ts";
 
 const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values);
@@ -279,7 +280,7 @@ forEachFileSystem("any writes and cuts leave what they would leave in an array",
     value: fc.integer({ min: 1, max: 255 }),
   });
   let number = 0;
-  fc.assert(
+  assertProperty(
     fc.property(fc.array(operation, { maxLength: 8 }), (operations) => {
       const file = fs.open(joinPath(folder, `file-${number++}`), "create");
       const expected = new Uint8Array(120_000);

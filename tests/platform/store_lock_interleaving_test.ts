@@ -5,6 +5,7 @@ import { describe, it } from "node:test";
 import fc from "fast-check";
 import { isOttlaError } from "../../src/errors.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
+import { assertProperty } from "../support/properties.ts";
 import type { InterleavedProcess, World } from "./interleaved_process.ts";
 import { beginRelease, startProcess, stepProcess } from "./interleaved_process.ts";
 
@@ -62,7 +63,7 @@ function take(world: World, slots: InterleavedProcess[], { slot, steps, end }: T
 describe("store lock, interleaved", () => {
   it("there are never two owners, whoever pauses, releases or is killed at whatever call", () => {
     const turns = fc.array(turn, { minLength: 10, maxLength: 80, size: "max" });
-    fc.assert(
+    assertProperty(
       fc.property(turns, fc.nat(1), (turns, salt) => {
         const world = newWorld(salt);
         const slots: InterleavedProcess[] = [];
@@ -89,7 +90,7 @@ describe("store lock, interleaved", () => {
     it(`of many that race, one wins${hasLinks ? "" : ", without links too"}`, () => {
       const order = fc.array(fc.nat(), { maxLength: 400, size: "max" });
       const former = fc.constantFrom("none", "released", "dead");
-      fc.assert(
+      assertProperty(
         fc.property(order, fc.integer({ min: 2, max: 8 }), former, (order, count, former) => {
           const world = newWorld(0, hasLinks);
           if (former !== "none") leaveLock(world, former === "released");

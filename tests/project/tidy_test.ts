@@ -20,6 +20,7 @@ const refusedCode: Readonly<Record<string, RegExp>> = {
   "export *": /\bexport\s*(?:type\s*)?\*/,
   "an enum": /(?<![.\w$])enum\s+\w/,
   "a namespace": /(?<![.\w$])(?:namespace|module)\s+[\w.]+\s*\{/,
+  "cases that are not those of assertProperty": /\bfc\.(?:assert|check)\b/,
 };
 
 /** Rules that are one pattern in the whole text. The brackets keep this file from breaking them. */
@@ -44,6 +45,9 @@ describe("tidy", () => {
     assert.deepEqual(ruleOf('export * from "./b.ts";'), ["export *"]);
     assert.deepEqual(ruleOf("const enum A { b }"), ["an enum"]);
     assert.deepEqual(ruleOf("namespace A {}"), ["a namespace"]);
+    assert.deepEqual(ruleOf("fc.assert(property, { numRuns: 5 });"), [
+      "cases that are not those of assertProperty",
+    ]);
     assert.deepEqual(ruleOf("// TO" + "DO: more"), ["unfinished work"]);
     assert.deepEqual(ruleOf("", "src/log/aB.ts"), ["a name that is not snake_case"]);
     assert.deepEqual(ruleOf('import { a } from "./a.js";'), ["./a.js without .ts"]);

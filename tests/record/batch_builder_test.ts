@@ -27,6 +27,7 @@ import { recordsOf } from "../../src/record/record_reader.ts";
 import type { Content, HeaderInput } from "../../src/record/record.ts";
 import { anyRecords, codecs } from "../support/arbitraries.ts";
 import { buildBatch, someTime, viewOf } from "../support/batches.ts";
+import { assertProperty } from "../support/properties.ts";
 
 await loadCrc32c();
 for (const codec of codecs) await loadCodec(codec);
@@ -56,7 +57,7 @@ test("records have the sizes that Kafka gives them", () => {
 });
 
 test("a builder knows the size of its batch before it is finished", () => {
-  fc.assert(
+  assertProperty(
     fc.property(anyRecords, (records) => {
       const builder = batchBuilder(1);
       let before = openBatchBytes(builder);
@@ -113,7 +114,7 @@ test("a builder without finished batches has no bytes", () => {
 });
 
 test("several batches lie one behind the other, and a reset forgets them", () => {
-  fc.assert(
+  assertProperty(
     fc.property(fc.array(anyRecords, { minLength: 1, maxLength: 4 }), (groups) => {
       const builder = batchBuilder(1);
       for (let round = 0; round < 2; round++) {

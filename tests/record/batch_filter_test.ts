@@ -29,6 +29,7 @@ import { loadCodec } from "../../src/record/compression.ts";
 import { recordsOf } from "../../src/record/record_reader.ts";
 import { buildBatch, rawBatch, someTime, viewOf } from "../support/batches.ts";
 import { bytesOfHex, hexOf } from "../support/hex.ts";
+import { assertProperty } from "../support/properties.ts";
 
 const keepsAll: BatchFilter = {
   keeps: () => true,
@@ -239,7 +240,7 @@ describe("batch filter", () => {
       isKept: fc.boolean(),
     });
     const codec = fc.constantFrom<Compression>("none", "gzip", "zstd", "lz4", "snappy");
-    fc.assert(fc.property(fc.array(record, { minLength: 1, maxLength: 20 }), codec, (
+    assertProperty(fc.property(fc.array(record, { minLength: 1, maxLength: 20 }), codec, (
       records,
       compression,
     ) => {

@@ -28,6 +28,7 @@ import {
   writeChecksum,
 } from "../support/batches.ts";
 import { kafkaSegments } from "../support/kafka_segments.ts";
+import { assertProperty } from "../support/properties.ts";
 
 await loadCrc32c();
 for (const codec of codecs) await loadCodec(codec);
@@ -82,7 +83,9 @@ function readsTheSameAnywhere(bytes: Uint8Array): void {
 }
 
 test("random bytes are read without harm", () => {
-  fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), readsTheSameAnywhere), { numRuns: 300 });
+  assertProperty(fc.property(fc.uint8Array({ maxLength: 200 }), readsTheSameAnywhere), {
+    numRuns: 300,
+  });
 });
 
 test("random bytes behind a plausible header are read without harm", () => {
@@ -94,12 +97,14 @@ test("random bytes behind a plausible header are read without harm", () => {
     baseOffset: fc.oneof(fc.nat(), fc.maxSafeInteger()),
     baseTimestamp: fc.maxSafeInteger(),
   });
-  fc.assert(fc.property(fields, (raw) => readsTheSameAnywhere(rawBatch(raw))), { numRuns: 500 });
+  assertProperty(fc.property(fields, (raw) => readsTheSameAnywhere(rawBatch(raw))), {
+    numRuns: 500,
+  });
 });
 
 for (const compression of codecs) {
   test(`damaged batches are read without harm (${compression})`, () => {
-    fc.assert(
+    assertProperty(
       fc.property(anyRecords, anyDamage, (records, damage) => {
         const good = buildBatch(records, { baseOffset: 3, compression });
         readsTheSameAnywhere(damaged(concat(good, good), damage));
@@ -110,7 +115,7 @@ for (const compression of codecs) {
 }
 
 test("records that were damaged before the checksum was made are read without harm", () => {
-  fc.assert(
+  assertProperty(
     fc.property(anyRecords, anyDamage, (records, damage) => {
       const good = buildBatch(records);
       const body = damaged(good, damage, batchHeaderBytes).subarray(batchHeaderBytes);
@@ -133,7 +138,7 @@ test("every single bit of a batch may be wrong", () => {
 test("what Kafka wrote may be damaged anywhere", () => {
   const segments = kafkaSegments();
   const pick = fc.nat({ max: segments.length - 1 });
-  fc.assert(
+  assertProperty(
     fc.property(pick, anyDamage, (index, damage) => {
       readAll(damaged(segments[index]!.read("log"), damage));
     }),
@@ -168,7 +173,7 @@ function withLongLengths(body: Uint8Array, recordCount: number): Uint8Array {
 test("the fast path and the careful path read the same", () => {
   const content = fc.option(fc.uint8Array({ maxLength: 100 }));
   const record = fc.record({ key: content, value: content });
-  fc.assert(fc.property(fc.array(record, { minLength: 1, maxLength: 5 }), (records) => {
+  assertProperty(fc.property(fc.array(record, { minLength: 1, maxLength: 5 }), (records) => {
     const fast = buildBatch(records);
     const body = withLongLengths(fast.subarray(batchHeaderBytes), records.length);
     const careful = viewOf(rawBatch({ body, recordCount: records.length }));
@@ -203,7 +208,7 @@ test("the fast path and the careful path refuse the same", () => {
     lastOffsetDelta: fc.nat({ max: 2 }),
   });
   let readableCount = 0;
-  fc.assert(
+  assertProperty(
     fc.property(body, fields, (bytes, raw) => {
       const length = bytes.length << 1;
       const fast = concat(Uint8Array.of(length & 0x7f | 0x80, length >> 7), bytes);

@@ -8,6 +8,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { isOttlaError } from "../../src/errors.ts";
 import { compress, type Compression, decompress, loadCodec } from "../../src/record/compression.ts";
+import { assertProperty } from "../support/properties.ts";
 
 const codecs: readonly Compression[] = ["gzip", "snappy", "lz4", "zstd"];
 const runs = 1500;
@@ -29,7 +30,7 @@ test("random bytes are refused or within the limit", async () => {
       assertBounded(codec, bytes, sizeBytesMax);
       assertBounded(codec, Uint8Array.from([...headers[codec], ...bytes]), sizeBytesMax);
     });
-    fc.assert(property, { numRuns: runs });
+    assertProperty(property, { numRuns: runs });
   }
 });
 
@@ -59,7 +60,7 @@ test("a stream with changed, lost and repeated bytes is refused or within the li
         assertBounded(codec, stream, sizeBytesMax);
       },
     );
-    fc.assert(property, { numRuns: runs });
+    assertProperty(property, { numRuns: runs });
   }
 });
 

@@ -34,6 +34,7 @@ import {
 import { anyRecords, codecs } from "../support/arbitraries.ts";
 import { buildBatch, concat, poisoned, rawBatch, someTime, viewOf } from "../support/batches.ts";
 import { bytesOfHex } from "../support/hex.ts";
+import { assertProperty } from "../support/properties.ts";
 
 await loadCrc32c();
 for (const codec of codecs) await loadCodec(codec);
@@ -112,7 +113,7 @@ function expected(records: readonly Parameters<typeof buildBatch>[0][number][]):
 
 for (const compression of codecs) {
   test(`any records come back as they were (${compression})`, () => {
-    fc.assert(
+    assertProperty(
       fc.property(anyRecords, (records) => {
         const bytes = buildBatch(records, { baseOffset: 10, compression });
         assert.deepEqual(recordsOf(viewOf(poisoned(bytes))), expected(records));

@@ -4,6 +4,7 @@
  *
  *     npm test                                          everything
  *     npm test -- --runtime deno --filter varint        no checks; one runtime, files with this in their path
+ *     npm test -- --containing assertProperty           files with this in their text
  *     npm run check                                     the checks alone
  *
  * `tests/project/package_test.ts` packs and installs the package and tries it on all runtimes itself; it
@@ -65,6 +66,7 @@ async function main() {
     options: {
       runtime: { type: "string", multiple: true },
       filter: { type: "string", default: "" },
+      containing: { type: "string", default: "" },
       checks: { type: "boolean", default: false },
     },
   });
@@ -73,8 +75,13 @@ async function main() {
   if (!values.checks && ids.length < wantedIds.length) {
     return stop(`--runtime takes ${runtimeIds.join(", ")}; found ${wantedIds.join(", ")}`);
   }
-  const files = testFiles("tests").filter((file) => file.includes(values.filter));
-  if (files.length === 0) return stop(`No test file has ${values.filter} in its path`);
+  const { filter, containing } = values;
+  const files = testFiles("tests").filter((file) =>
+    file.includes(filter) && readFileSync(join(projectFolder, file), "utf8").includes(containing)
+  );
+  if (files.length === 0) {
+    return stop(`No test file has "${filter}" in its path and "${containing}" in its text`);
+  }
 
   const installed = install(projectFolder);
   if (!installed.ok) return stop(installed.output);
@@ -86,7 +93,7 @@ async function main() {
   show(compiled);
 
   if (ids.length > 0) console.error(`Running ${files.length} test files on ${ids.join(", ")} ...`);
-  const isWhole = values.runtime === undefined && values.filter === "";
+  const isWhole = values.runtime === undefined && filter === "" && containing === "";
   const jobs = [...testJobs(ids, files, isWhole), ...(isWhole ? denoChecks.map(checkJob) : [])];
   const results = await runJobs(jobs);
   const runs = results.slice(0, ids.length);

@@ -14,6 +14,7 @@ import type { ScanEnd } from "../../src/segment/batch_scan.ts";
 import { anyDamage, damaged } from "../support/arbitraries.ts";
 import { concat, writeChecksum } from "../support/batches.ts";
 import { forEachFileSystem } from "../support/file_systems.ts";
+import { assertProperty } from "../support/properties.ts";
 import { batchesOfLog, planBatch, planBatches } from "../support/segments.ts";
 
 await loadCrc32c();
@@ -267,7 +268,7 @@ test("damage of any kind hides no good batch behind it", () => {
   const plans = planBatches(12);
   const batches = plans.map(planBatch);
   const damage = fc.tuple(fc.nat({ max: 10 }), anyDamage);
-  fc.assert(
+  assertProperty(
     fc.property(damage, ([index, kinds]) => {
       const broken = damaged(batches[index]!, kinds);
       const log = concat(...batches.slice(0, index), broken, ...batches.slice(index + 1));
@@ -299,7 +300,7 @@ test("any bytes are scanned without harm", () => {
     ),
     { maxLength: 5 },
   );
-  fc.assert(
+  assertProperty(
     fc.property(parts, fc.nat({ max: 400 }), (all, start) => {
       const bytes = concat(...all);
       const { end, positions } = scan(bytes, { start });

@@ -20,6 +20,7 @@ import {
 import type { OffsetIndex } from "../../src/segment/offset_index.ts";
 import { poisoned } from "../support/batches.ts";
 import { bytesOfHex, hexOf } from "../support/hex.ts";
+import { assertProperty } from "../support/properties.ts";
 
 const base = 45;
 
@@ -64,7 +65,7 @@ test("a look-up agrees with a plain search", () => {
   const rises = fc.array(
     fc.tuple(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 999 })),
   );
-  fc.assert(fc.property(rises, fc.nat({ max: 300 }), (steps, offset) => {
+  assertProperty(fc.property(rises, fc.nat({ max: 300 }), (steps, offset) => {
     let at: [number, number] = [base - 1, 0];
     const entries = steps.map(([by, far]) => at = [at[0] + by, at[1] + far]);
     const plain = entries.findLast(([entry]) => entry <= base + offset);
@@ -171,7 +172,7 @@ test("any bytes are decoded without harm", () => {
   const small = fc.array(fc.tuple(fc.nat({ max: 40 }), fc.nat({ max: 400 })), { maxLength: 12 })
     .map((pairs) => new Uint8Array(new Uint32Array(pairs.flat()).buffer).reverse());
   const anyBytes = fc.oneof(fc.uint8Array({ maxLength: 100 }), small);
-  fc.assert(fc.property(anyBytes, fc.nat({ max: 2 ** 32 }), (bytes, logBytes) => {
+  assertProperty(fc.property(anyBytes, fc.nat({ max: 2 ** 32 }), (bytes, logBytes) => {
     const index = offsetIndex(base, 48);
     try {
       decodeOffsetEntries(index, poisoned(bytes), logBytes);

@@ -5,6 +5,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { parseSegmentFileName, segmentFileName } from "../../src/segment/segment_file_name.ts";
 import type { SegmentFileKind } from "../../src/segment/segment_file_name.ts";
+import { assertProperty } from "../support/properties.ts";
 
 const kinds: SegmentFileKind[] = ["log", "index", "timeindex", "txnindex", "snapshot"];
 const suffixes = ["", "deleted", "cleaned", "swap"] as const;
@@ -17,7 +18,7 @@ test("a name has twenty digits", () => {
 
 test("a name that was made is parsed, with every suffix", () => {
   const offset = fc.maxSafeNat();
-  fc.assert(
+  assertProperty(
     fc.property(
       offset,
       fc.constantFrom(...kinds),

@@ -30,6 +30,7 @@ import { concat, someTime } from "../support/batches.ts";
 import { forEachFileSystem } from "../support/file_systems.ts";
 import { hexOf } from "../support/hex.ts";
 import { kafkaSegments } from "../support/kafka_segments.ts";
+import { assertProperty } from "../support/properties.ts";
 import type { BatchPlan } from "../support/segments.ts";
 import {
   appendTo,
@@ -137,7 +138,7 @@ for (const how of ["last", "sealed"] as const) {
     const place = segmentPlace();
     const { baseOffset, endOffset, found } = writeSealed(place, planBatches(batchCount, 7));
     const good = kinds.map((kind) => segmentFile(openSealedSegment(place, 7, 0, 0), kind)!);
-    fc.assert(
+    assertProperty(
       fc.property(anyDamage, anyDamage, (offsetDamage, timeDamage) => {
         const wrong = [damaged(good[0]!, offsetDamage), damaged(good[1]!, timeDamage)];
         for (const [index, kind] of kinds.entries()) {

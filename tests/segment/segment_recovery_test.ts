@@ -15,6 +15,7 @@ import {
 } from "../../src/segment/segment_load.ts";
 import { anyDamage, damaged } from "../support/arbitraries.ts";
 import { concat, someTime } from "../support/batches.ts";
+import { assertProperty } from "../support/properties.ts";
 import type { BatchPlan, FoundBatch } from "../support/segments.ts";
 import {
   batchesOfLog,
@@ -159,7 +160,7 @@ test("damage of any kind and place leaves a log that can be read", () => {
   const log = concat(...plans.map(planBatch));
   const offsets = new Set(plans.map(({ baseOffset }) => baseOffset));
   const trust = fc.constantFrom(0, 10, 30, Infinity);
-  fc.assert(
+  assertProperty(
     fc.property(anyDamage, trust, (damage, trustedOffset) => {
       const bytes = damaged(log, damage);
       const { segment, result } = recover(bytes, plans, trustedOffset);

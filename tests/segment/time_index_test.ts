@@ -18,6 +18,7 @@ import {
 import type { TimeIndex } from "../../src/segment/time_index.ts";
 import { poisoned } from "../support/batches.ts";
 import { bytesOfHex, hexOf } from "../support/hex.ts";
+import { assertProperty } from "../support/properties.ts";
 
 const base = 45;
 
@@ -165,7 +166,7 @@ test("any bytes are decoded without harm", () => {
       return bytes;
     });
   const anyBytes = fc.oneof(fc.uint8Array({ maxLength: 120 }), small);
-  fc.assert(fc.property(anyBytes, fc.nat({ max: 200 }), (bytes, endOffset) => {
+  assertProperty(fc.property(anyBytes, fc.nat({ max: 200 }), (bytes, endOffset) => {
     const index = timeIndex(base, 60);
     try {
       decodeTimeEntries(index, poisoned(bytes), endOffset);

@@ -22,6 +22,7 @@ import { internalsOf } from "../../src/store/store.ts";
 import { createTopic, deleteRecords } from "../../src/store/topics.ts";
 import type { CopyContent } from "../support/backup_fixture.ts";
 import { openedContent } from "../support/backup_fixture.ts";
+import { assertProperty } from "../support/properties.ts";
 import { openTestStore } from "../support/store_fixture.ts";
 
 const partitionCount = 2;
@@ -129,7 +130,7 @@ function checkMoment(
 }
 
 test("a copy is the store at one moment", async () => {
-  await fc.assert(
+  await assertProperty(
     fc.asyncProperty(anySteps, anySteps, async (before, after) => {
       const fs = memoryFileSystem();
       const store = await openTestStore(fs, {

@@ -19,6 +19,7 @@ import type { BatchView } from "../../src/record/batch_view.ts";
 import { checkStore } from "../../src/store/check_store.ts";
 import { someTime } from "../support/batches.ts";
 import { flipByte, writeBytes } from "../support/log_fixture.ts";
+import { assertProperty } from "../support/properties.ts";
 import { contentOf, openTestStore, storeFolder } from "../support/store_fixture.ts";
 import {
   allProblems,
@@ -183,6 +184,6 @@ describe("more damage", () => {
         }
       },
     );
-    await fc.assert(property, { numRuns: 40 });
+    await assertProperty(property, { numRuns: 40 });
   });
 });

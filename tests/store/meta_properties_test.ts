@@ -11,6 +11,7 @@ import {
   parseMetaProperties,
   printMetaProperties,
 } from "../../src/store/meta_properties.ts";
+import { assertProperty } from "../support/properties.ts";
 
 const directoryId = "AAECAwQFBgcICQoLDA0ODw";
 const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text);
@@ -96,7 +97,7 @@ test("every cluster id reads back as it was written", () => {
     character.map((code) => String.fromCodePoint(code)),
     fc.constantFrom(..." \t\n\r\f=:#!\\ab"),
   );
-  fc.assert(fc.property(fc.string({ unit }), (clusterId) => {
+  assertProperty(fc.property(fc.string({ unit }), (clusterId) => {
     const bytes = printMetaProperties({ clusterId, nodeId: 1, directoryId });
     assert.equal(parseMetaProperties(bytes, "m").clusterId, clusterId);
   }));
@@ -104,7 +105,7 @@ test("every cluster id reads back as it was written", () => {
 
 test("any bytes give properties or an OttlaError", () => {
   const text = fc.string({ unit: fc.constantFrom(..."version=01\nnode.id\\u# !:\r") });
-  fc.assert(fc.property(fc.oneof(text.map(bytesOf), fc.uint8Array()), (bytes) => {
+  assertProperty(fc.property(fc.oneof(text.map(bytesOf), fc.uint8Array()), (bytes) => {
     try {
       assert.equal(typeof parseMetaProperties(bytes, "m").version, "number");
     } catch (error) {

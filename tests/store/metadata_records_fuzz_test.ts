@@ -31,6 +31,7 @@ import {
   encodeMetadataRecord,
 } from "../../src/store/metadata_records.ts";
 import { applyRecord, finishReplay } from "../../src/store/metadata_replay.ts";
+import { assertProperty } from "../support/properties.ts";
 
 /** Any character but a lone surrogate, which UTF-8 does not have. */
 const character = fc.nat(0x10ffff)
@@ -119,7 +120,7 @@ function assertRecordOrRefusal(decode: () => unknown, encode: (record: never) =>
 }
 
 test("every metadata record decodes as it was encoded", () => {
-  fc.assert(
+  assertProperty(
     fc.property(metadataRecords, (record) => {
       assert.deepEqual(decodeMetadataRecord(encodeMetadataRecord(record)), record);
     }),
@@ -128,7 +129,7 @@ test("every metadata record decodes as it was encoded", () => {
 });
 
 test("every control record decodes as it was encoded", () => {
-  fc.assert(
+  assertProperty(
     fc.property(controlRecords, (record) => {
       const key = encodeControlKey(record.type);
       assert.deepEqual(decodeControlRecord(key, encodeControlRecord(record)), record);
@@ -140,7 +141,7 @@ test("every control record decodes as it was encoded", () => {
 test("random bytes give a record or a refusal", () => {
   const framed = fc.tuple(fc.nat(30), fc.nat(4), fc.uint8Array({ maxLength: 60 }))
     .map(([key, version, body]) => Uint8Array.from([1, key, version, ...body]));
-  fc.assert(
+  assertProperty(
     fc.property(fc.oneof(fc.uint8Array(), framed), (bytes) => {
       assertRecordOrRefusal(() => decodeMetadataRecord(bytes), encodeMetadataRecord);
     }),
@@ -150,7 +151,7 @@ test("random bytes give a record or a refusal", () => {
 
 test("records with changed, cut and added bytes give a record or a refusal", () => {
   const changes = fc.array(fc.tuple(fc.nat(), fc.nat(255)), { minLength: 1, maxLength: 4 });
-  fc.assert(
+  assertProperty(
     fc.property(metadataRecords, changes, fc.integer({ min: -3, max: 3 }), (record, list, more) => {
       const encoded = encodeMetadataRecord(record);
       const bytes = new Uint8Array(Math.max(encoded.length + more, 0));
@@ -163,7 +164,7 @@ test("records with changed, cut and added bytes give a record or a refusal", () 
 });
 
 test("replaying any records in any order gives a state or refuses what breaks a rule", () => {
-  fc.assert(fc.property(fc.array(metadataRecords, { maxLength: 30 }), (records) => {
+  assertProperty(fc.property(fc.array(metadataRecords, { maxLength: 30 }), (records) => {
     const image = metadataImage();
     for (const record of records) {
       try {
@@ -182,7 +183,7 @@ test("replaying any records in any order gives a state or refuses what breaks a 
 
 test("random control records give a record or a refusal", () => {
   const type = fc.nat(7).map((number) => Uint8Array.from([0, 0, 0, number]));
-  fc.assert(fc.property(type, fc.uint8Array({ maxLength: 60 }), (key, body) => {
+  assertProperty(fc.property(type, fc.uint8Array({ maxLength: 60 }), (key, body) => {
     const value = Uint8Array.from([0, 0, ...body]);
     assertRecordOrRefusal(() => decodeControlRecord(key, value), encodeControlRecord);
   }));

@@ -12,6 +12,7 @@ import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
 import type { Partitioner, PartitionerState } from "../../src/store/partitioner.ts";
 import { choosePartition, partitionerNames } from "../../src/store/partitioner.ts";
 import { alterTopic, createPartitions, createTopic } from "../../src/store/topics.ts";
+import { assertProperty } from "../support/properties.ts";
 import { withStore } from "../support/store_fixture.ts";
 
 const utf8 = new TextEncoder();
@@ -46,7 +47,7 @@ test("murmur2 agrees with Kafka's vectors, text and bytes alike", () => {
 
 test("every partitioner that has a name gives a partition of the topic", async () => {
   await loadXxh64();
-  fc.assert(fc.property(
+  assertProperty(fc.property(
     fc.constantFrom(...partitionerNames),
     fc.integer({ min: 1, max: 10_000 }),
     fc.array(fc.option(fc.oneof(fc.string(), fc.uint8Array())), { minLength: 1 }),
@@ -64,7 +65,7 @@ test("every partitioner that has a name gives a partition of the topic", async (
 
 test("a hash of the key does not depend on the form of the key or what came before", async () => {
   await loadXxh64();
-  fc.assert(
+  assertProperty(
     fc.property(fc.string({ unit: "grapheme" }), fc.integer({ min: 2, max: 99 }), (key, count) => {
       const bytes = utf8.encode(key);
       for (const partitioner of ["xxh64", "murmur2"] as const) {

@@ -14,6 +14,7 @@ import type { Store } from "../../src/store/store.ts";
 import { internalsOf } from "../../src/store/store.ts";
 import { createTopic } from "../../src/store/topics.ts";
 import { crashDisk, failNext, faultyDisk, healDisk } from "../support/faulty_file_system.ts";
+import { assertProperty } from "../support/properties.ts";
 import {
   contentOf,
   crashStore,
@@ -171,7 +172,7 @@ test("nor is one given out twice that a power cut came after", async () => {
     keepsNames: fc.boolean(),
     keptShare: fc.double({ min: 0, max: 1, noNaN: true }),
   });
-  await fc.assert(
+  await assertProperty(
     fc.asyncProperty(fc.array(anyLife, { minLength: 2, maxLength: 5 }), async (lives) => {
       let disk = faultyDisk();
       const given: number[] = [];

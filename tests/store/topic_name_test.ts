@@ -15,6 +15,7 @@ import {
   partitionFolderAsideName,
   partitionFolderName,
 } from "../../src/store/topic_name.ts";
+import { assertProperty } from "../support/properties.ts";
 
 const hex = "0123456789abcdef0123456789abcdef";
 
@@ -124,7 +125,7 @@ test("a folder being deleted has a name of at most 255 characters", () => {
 
 test("every folder name that is made can be parsed", () => {
   const topics = fc.stringMatching(/^[a-zA-Z0-9._-]{1,249}$/).filter(isTopicName);
-  fc.assert(fc.property(topics, fc.nat(0x7fff_ffff), (topic, partition) => {
+  assertProperty(fc.property(topics, fc.nat(0x7fff_ffff), (topic, partition) => {
     // Kafka takes such a live name for one that is being deleted; it has the same trouble.
     fc.pre(!/\.\S+-(delete|future|stray)$/.test(`${topic}-${partition}`));
     assert.deepEqual(parsePartitionFolderName(partitionFolderName(topic, partition)), {

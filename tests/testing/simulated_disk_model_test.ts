@@ -19,6 +19,7 @@ import {
   powerCut,
   simulatedDisk,
 } from "../../src/testing/mod.ts";
+import { assertProperty } from "../support/properties.ts";
 import { contentOf, filled, namesIn } from "../support/simulated_disk_fixture.ts";
 
 const fileBytesMax = 3_000;
@@ -100,7 +101,7 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
 
 describe("any operations and crashes", () => {
   it("leave what the rules allow", () => {
-    fc.assert(
+    assertProperty(
       fc.property(
         fc.array(anyStep, { maxLength: 25, size: "max" }),
         fc.nat(2 ** 31),
