@@ -8,7 +8,7 @@
 
 import type { FileHandle } from "../platform/file_system.ts";
 import { hasErrorCode } from "../platform/file_system.ts";
-import { joinPath } from "../platform/files.ts";
+import { joinPath, replaceFile } from "../platform/files.ts";
 import { OttlaError } from "../errors.ts";
 import {
   decodeOffsetEntries,
@@ -119,6 +119,24 @@ export function saveIndexFiles(
 }
 
 /**
+ * Gives a sealed segment whole index files, so that a power cut leaves of each the old one or the
+ * new one: of a time index that it has made shorter nothing would tell that it is.
+ *
+ * @param segment Whose indexes they are.
+ * @param indexes Its indexes, complete.
+ * @throws What the file system throws.
+ */
+export function replaceIndexFiles(segment: Segment, indexes: SegmentIndexes): void {
+  const { offset, time } = indexes;
+  const { fs } = segment.pool;
+  // As above: that of times must not be the one that is left behind.
+  replaceFile(fs, indexPath(segment, "timeindex"), encodeTimeEntries(time, 0));
+  replaceFile(fs, indexPath(segment, "index"), encodeOffsetEntries(offset, 0));
+  indexes.offsetEntriesSaved = offset.count;
+  indexes.timeEntriesSaved = time.count;
+}
+
+/**
  * Brings the index files of a sealed segment to disk. ottla could do without, but a broker believes
  * the indexes of segments below the recovery point.
  *
@@ -128,7 +146,7 @@ export function saveIndexFiles(
 export async function syncIndexFiles(segment: Segment): Promise<void> {
   const { fs } = segment.pool;
   for (const kind of ["index", "timeindex"] as const) {
-    const path = joinPath(segment.folder, segmentFileName(segment.baseOffset, kind));
+    const path = indexPath(segment, kind);
     const file = fs.open(path, "write");
     try {
       await fs.syncData(file);
@@ -148,7 +166,7 @@ export async function syncIndexFiles(segment: Segment): Promise<void> {
 export function syncIndexFilesNow(segment: Segment): void {
   const { fs } = segment.pool;
   for (const kind of ["index", "timeindex"] as const) {
-    const path = joinPath(segment.folder, segmentFileName(segment.baseOffset, kind));
+    const path = indexPath(segment, kind);
     const file = fs.open(path, "write");
     try {
       fs.syncDataNow(file);
@@ -167,7 +185,7 @@ function readEntries(
   const { fs } = segment.pool;
   let file: FileHandle;
   try {
-    file = fs.open(joinPath(segment.folder, segmentFileName(segment.baseOffset, kind)), "read");
+    file = fs.open(indexPath(segment, kind), "read");
   } catch (error) {
     if (hasErrorCode(error, "ENOENT")) return false;
     throw error;
@@ -198,7 +216,7 @@ function writeEntries(
   sizeBytes: number | undefined,
 ): void {
   const { fs } = segment.pool;
-  const path = joinPath(segment.folder, segmentFileName(segment.baseOffset, kind));
+  const path = indexPath(segment, kind);
   const file = fs.open(path, "create");
   try {
     // Whatever stood behind the entries is no longer true.
@@ -208,4 +226,8 @@ function writeEntries(
   } finally {
     fs.close(file);
   }
+}
+
+function indexPath(segment: Segment, kind: "index" | "timeindex"): string {
+  return joinPath(segment.folder, segmentFileName(segment.baseOffset, kind));
 }

@@ -10,7 +10,7 @@ import { OttlaError } from "../errors.ts";
 import { segmentBytesMax } from "../limits.ts";
 import { handleOf, pinFile, unpinFile } from "../platform/file_pool.ts";
 import type { FileHandle } from "../platform/file_system.ts";
-import { emptyIndexes, saveIndexFiles, syncIndexFilesNow } from "./index_file.ts";
+import { emptyIndexes, replaceIndexFiles, saveIndexFiles } from "./index_file.ts";
 import { lookUpPosition } from "./offset_index.ts";
 import type { Segment, SegmentConfig, SegmentIndexes, SegmentPlace } from "./segment.ts";
 import { sealIndexes, segmentAt } from "./segment.ts";
@@ -221,8 +221,7 @@ function saveIfGrown(segment: Segment, indexes: SegmentIndexes): void {
     indexes.time.count === indexes.timeEntriesSaved;
   if (isSaved) return;
   try {
-    saveIndexFiles(segment, indexes, undefined);
-    syncIndexFilesNow(segment);
+    replaceIndexFiles(segment, indexes);
   } catch (error) {
     // A disk that takes no index can still be read; the next opening makes the index again.
     if (!(error instanceof Error && "code" in error)) throw error;

@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { loadCrc32c } from "../../src/bytes/crc32c.ts";
 import { isOttlaError } from "../../src/errors.ts";
 import { closePooledFile } from "../../src/platform/file_pool.ts";
-import { joinPath } from "../../src/platform/files.ts";
+import { joinPath, readFile } from "../../src/platform/files.ts";
 import type { FileSystem } from "../../src/platform/file_system.ts";
 import { hasErrorCode } from "../../src/platform/file_system.ts";
 import { memoryFileSystem } from "../../src/platform/memory_file_system.ts";
@@ -27,6 +27,7 @@ import {
 import { encodeTimeEntries } from "../../src/segment/time_index.ts";
 import { anyDamage, damaged } from "../support/arbitraries.ts";
 import { concat, someTime } from "../support/batches.ts";
+import { crashDisk, failNext, faultyDisk } from "../support/faulty_file_system.ts";
 import { forEachFileSystem } from "../support/file_systems.ts";
 import { hexOf } from "../support/hex.ts";
 import { kafkaSegments } from "../support/kafka_segments.ts";
@@ -432,4 +433,35 @@ test("reading a segment gives the bytes of its file", () => {
   assert.deepEqual(target, log.slice(position, position + 100));
   assert.equal(readSegment(segment, target, log.length - 10), 10);
   assert.equal(readSegment(segment, target, log.length), 0);
+});
+
+test("a power cut while index files are made anew leaves what leads to the right places", () => {
+  // The largest timestamp lies in the middle, so nothing at the end tells of it.
+  const plans = planBatches(batchCount).map((plan, index) => ({
+    ...plan,
+    timestamp: someTime + (index < 40 ? index * 10 : index),
+  }));
+  for (const operation of ["write", "sync", "rename", "syncFolder"] as const) {
+    for (const after of [0, 1, 2, 3]) {
+      for (const share of [0, 0.5, 1]) {
+        const disk = faultyDisk();
+        disk.fs.makeFolder("/test");
+        const place = segmentPlace(disk.fs, "/test");
+        const { endOffset, found } = writeSealed(place, plans);
+        const paths = kinds.map((kind) => joinPath("/test", segmentFileName(0, kind)));
+        for (const path of paths) setFile(disk.fs, path, readFile(disk.fs, path)!.subarray(0, 48));
+        for (const name of ["log", ...kinds] as const) {
+          const file = disk.fs.open(joinPath("/test", segmentFileName(0, name)), "write");
+          disk.fs.syncDataNow(file);
+          disk.fs.close(file);
+        }
+        disk.fs.syncFolder("/test");
+        failNext(disk, { operation, code: "EIO", after, times: 100, shortBytes: 36 });
+        indexesOf(open(place, 0, endOffset, "sealed"), smallConfig);
+        const bytes = (unsynced: number): number => Math.floor(share * unsynced);
+        const left = crashDisk(disk, { names: true, bytes });
+        checkLookUps(open(segmentPlace(left.fs, "/test"), 0, endOffset, "sealed"), found);
+      }
+    }
+  }
 });
