@@ -86,7 +86,8 @@ function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
 
 function getInteger(json: Readonly<Record<string, unknown>>, name: string, path: string): number {
   const value = json[name];
-  if (typeof value === "number" && (value | 0) === value) return value;
+  // JSON has a zero with a minus; what comes out is the other one.
+  if (typeof value === "number" && (value | 0) === value) return value | 0;
   throw stateFault(path, `${name} is ${JSON.stringify(value)}, wanted a whole number`);
 }
 

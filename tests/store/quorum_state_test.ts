@@ -39,6 +39,11 @@ test("fields that are not known are passed over", () => {
   assert.deepEqual(parseQuorumState(bytesOf(text), "q"), state);
 });
 
+test("a zero with a minus is zero", () => {
+  const text = version0.replace('"votedId":-1', '"votedId":-0');
+  assert.deepEqual(parseQuorumState(bytesOf(text), "q"), { ...state, votedId: 0 });
+});
+
 test("a newer version is refused", () => {
   assert.throws(
     () => parseQuorumState(bytesOf(version1.replace(":1}", ":2}")), "q"),
