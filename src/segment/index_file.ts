@@ -146,8 +146,7 @@ export function replaceIndexFiles(segment: Segment, indexes: SegmentIndexes): vo
 export async function syncIndexFiles(segment: Segment): Promise<void> {
   const { fs } = segment.pool;
   for (const kind of ["index", "timeindex"] as const) {
-    const path = indexPath(segment, kind);
-    const file = fs.open(path, "write");
+    const file = fs.open(indexPath(segment, kind), "write");
     try {
       await fs.syncData(file);
     } finally {
@@ -166,8 +165,7 @@ export async function syncIndexFiles(segment: Segment): Promise<void> {
 export function syncIndexFilesNow(segment: Segment): void {
   const { fs } = segment.pool;
   for (const kind of ["index", "timeindex"] as const) {
-    const path = indexPath(segment, kind);
-    const file = fs.open(path, "write");
+    const file = fs.open(indexPath(segment, kind), "write");
     try {
       fs.syncDataNow(file);
     } finally {
@@ -216,8 +214,7 @@ function writeEntries(
   sizeBytes: number | undefined,
 ): void {
   const { fs } = segment.pool;
-  const path = indexPath(segment, kind);
-  const file = fs.open(path, "create");
+  const file = fs.open(indexPath(segment, kind), "create");
   try {
     // Whatever stood behind the entries is no longer true.
     fs.truncate(file, position);

@@ -36,7 +36,13 @@ async function main(): Promise<number> {
     },
   });
   const seed = Number(values.seed ?? Date.now());
-  const endMs = Date.now() + Number(values.minutes) * 60_000;
+  const minutes = Number(values.minutes);
+  const inputs = Number(values.inputs);
+  if (!(minutes > 0 && inputs > 0 && Number.isSafeInteger(seed))) {
+    console.error("--minutes and --inputs take a number above 0, --seed a whole number");
+    return 1;
+  }
+  const endMs = Date.now() + minutes * 60_000;
   if (positionals[0] === "rotten") return rotten(values.runtime);
   if (positionals[0] === "properties") {
     return properties(seed % 2 ** 31, endMs, values.runtime, values.filter);
@@ -44,7 +50,6 @@ async function main(): Promise<number> {
   await loadCrc32c();
   for (const codec of codecs) await loadCodec(codec);
   const decoders = (await allDecoders()).filter(({ name }) => name.includes(values.decoder));
-  const inputs = Number(values.inputs);
   let thrown = 0;
   const answers = new Map<string, number>();
   for (let turn = seed; decoders.length > 0 && Date.now() < endMs; turn++) {
@@ -83,7 +88,10 @@ function properties(
     const chosen = ["--filter", filter, "--containing", "assertProperty"];
     const status = runTests(runtimes, chosen, variables);
     if (status !== 0) {
-      console.error(`npm run fuzz -- properties --seed ${turn} --filter ... tries it again`);
+      const options = [...runtimes.map((name) => `--runtime ${name}`), `--filter "${filter}"`];
+      console.error(
+        `npm run fuzz -- properties --seed ${turn} ${options.join(" ")} tries it again`,
+      );
       return status;
     }
   }

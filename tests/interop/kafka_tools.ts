@@ -58,7 +58,7 @@ appender.console.layout.type=PatternLayout
 appender.console.layout.pattern=%p %m (%c)%n
 `;
 
-const projectObjectModel = `<project xmlns="http://maven.apache.org/POM/4.0.0">
+const projectObjectModel = `<project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>ottla</groupId>
   <artifactId>interop</artifactId>
